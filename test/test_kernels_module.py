@@ -1,0 +1,93 @@
+"""compile_kernels: both pass pipelines, several modules, tensors of any alignment, life time of functions."""
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+import tvm
+from tvm import te
+from tvm.tirx.script import builder as T  # noqa: N812
+
+from torch_tvm.kernels import tir
+from torch_tvm.kernels.module import compile_kernels
+from torch_tvm.kernels.target import host_target, parse_target
+
+
+def scale_kernel(factor: float, size: int = 37, lanes: int = 8):
+    def body(source, result):
+        whole = size // lanes
+        with T.parallel(0, whole) as block:
+            value = tir.load(source, (block * lanes,), lanes)
+            tir.store(result, value * tir.constant(factor, "float32", lanes), (block * lanes,), lanes)
+        tail = size % lanes
+        value = tir.load_partial(source, (whole * lanes,), tail, "float32", lanes)
+        scaled = tir.materialise(value * tir.constant(factor, "float32", lanes), "float32", lanes)
+        tir.store_partial(result, scaled, (whole * lanes,), tail, "float32", lanes)
+
+    parameters = [tir.Parameter(name, (size,), "float32") for name in ("source", "result")]
+    return tir.kernel("unnamed", parameters, body)
+
+
+def blocks_kernel(rows: int, columns: int):
+    source = te.placeholder((rows, columns), name="source")
+    axis = te.reduce_axis((0, columns))
+    total = te.compute((rows,), lambda row: te.sum(source[row, axis], axis=axis))
+    return te.create_prim_func([source, te.compute((rows,), lambda row: total[row] * 2.0)])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_kernels(threads):
+    functions = {f"scale_{i}": scale_kernel(float(i)) for i in range(11)}
+    functions["blocks"] = blocks_kernel(3, 5)
+    compiled = compile_kernels(functions, host_target(), threads)
+    assert list(sorted(compiled)) == sorted(functions)
+    gc.collect()
+    source = torch.randn(37)
+    for i in range(11):
+        result = torch.full((37,), torch.nan)
+        compiled[f"scale_{i}"](source, result)
+        torch.testing.assert_close(result, source * i, rtol=0, atol=0)
+    matrix, rows = torch.randn(3, 5), torch.empty(3)
+    compiled["blocks"](matrix, rows)
+    torch.testing.assert_close(rows, matrix.sum(1) * 2)
+
+
+@pytest.mark.parametrize("spec", ["llvm", "llvm -mcpu=haswell", "llvm -mcpu=x86-64"])
+def test_no_alignment_is_assumed(spec):
+    compiled = compile_kernels({"scale": scale_kernel(3.0)}, parse_target(spec))
+    for offset in (1, 2, 3):
+        source, result = torch.randn(64)[offset : offset + 37], torch.full((64,), 7.0)
+        compiled["scale"](source, result[offset + 1 : offset + 38])
+        np.testing.assert_array_equal(result[offset + 1 : offset + 38], source * 3)
+        assert (result[: offset + 1] == 7).all()
+        assert (result[offset + 38 :] == 7).all()
+
+
+def test_wrong_shape_is_refused():
+    compiled = compile_kernels({"scale": scale_kernel(3.0)}, host_target())
+    with pytest.raises((ValueError, TypeError, RuntimeError, AssertionError), match="shape"):
+        compiled["scale"](torch.randn(36), torch.randn(37))
+
+
+def test_nothing_to_compile():
+    assert compile_kernels({}, host_target()) == {}
+
+
+def test_split_evenly():
+    for extent in range(60):
+        for largest in range(1, 15):
+            tiles = [size for count, size in tir.split_evenly(extent, largest) for _ in range(count)]
+            assert sum(tiles) == extent
+            assert max(tiles, default=0) <= largest
+            assert max(tiles, default=0) - min(tiles, default=0) <= 1
+
+
+def test_fused_multiply_add_is_one_instruction():
+    def body(a, b, c, result):
+        operands = (tir.load(x, (0,), 8) for x in (a, b, c))
+        tir.store(result, tir.multiply_add(*operands, "float32", 8, fused=True), (0,), 8)
+
+    function = tir.kernel("fma", [tir.Parameter(name, (8,), "float32") for name in "abcr"], body)
+    module = tvm.tirx.build(function, target=parse_target("llvm -mcpu=haswell").tvm)
+    assert "vfmadd" in module.inspect_source("asm")

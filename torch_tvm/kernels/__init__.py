@@ -1,0 +1,11 @@
+"""TIR kernel generators: one file per kernel family, each a workload, a schedule and a builder.
+
+A generator turns a frozen `Workload` (what is computed) and a frozen `Schedule` (how: tile sizes, parallel axis) into a
+`tvm.tirx.PrimFunc` for a `CpuTarget`. `compile_kernels` turns the functions of one plan into callables. This room knows
+no other room of the project.
+"""
+
+from torch_tvm.kernels.module import compile_kernels
+from torch_tvm.kernels.target import CpuTarget, host_target, parse_target
+
+__all__ = ["CpuTarget", "compile_kernels", "host_target", "parse_target"]

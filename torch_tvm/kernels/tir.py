@@ -1,0 +1,155 @@
+"""Shorthands over TVM's IRBuilder that every kernel generator uses: vectors, accumulators, loops, functions.
+
+Lanes of 1 mean scalars throughout, so that a generator's tail is the same code with `lanes=1`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx import PrimFunc
+from tvm.tirx.script import builder as T  # noqa: N812  TVM's own name for it
+
+Buffer = Any
+Index = Any  # int or PrimExpr
+Value = Any  # PrimExpr
+
+# Function attribute: there is no block below the root, so that the short pass pipeline of module.py will do.
+NO_INNER_BLOCKS = "torch_tvm.no_inner_blocks"
+
+# Waking a second thread costs 0.8 us when it spins, 20 us when it sleeps (facts/kernels.md 5): a parallel region must save more.
+PARALLEL_MIN_NANOSECONDS = 8_000
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A tensor parameter of a kernel: contiguous, aligned to its elements only."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def kernel(name: str, parameters: Sequence[Parameter], body: Callable[..., None]) -> PrimFunc:
+    """The function `name` whose body is what `body(*buffers)` emits. Outputs must not overlap inputs."""
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(name)
+        T.func_attr({"global_symbol": name, "tirx.noalias": True, NO_INNER_BLOCKS: True})
+        buffers = [T.arg(p.name, unaligned_buffer(p.shape, p.dtype)) for p in parameters]
+        body(*buffers)
+    return builder.get()
+
+
+def unaligned_buffer(shape: Sequence[int], dtype: str) -> Buffer:
+    """A buffer that promises no more than its elements' alignment: torch tensors begin anywhere."""
+    return T.buffer(tuple(shape) or (1,), dtype, align=max(1, tvm.DataType(dtype).bits // 8))
+
+
+def vector_dtype(dtype: str, lanes: int) -> str:
+    return f"{dtype}x{lanes}" if lanes > 1 else dtype
+
+
+def broadcast(value: Value, lanes: int) -> Value:
+    return T.broadcast(value, lanes) if lanes > 1 else value
+
+
+def constant(value: float, dtype: str, lanes: int = 1) -> Value:
+    return broadcast(tvm.tirx.const(value, dtype), lanes)
+
+
+def load(buffer: Buffer, indices: Sequence[Index], lanes: int) -> Value:
+    """`lanes` elements, contiguous in the last dimension."""
+    *outer, last = indices
+    return buffer[(*outer, T.ramp(last, 1, lanes) if lanes > 1 else last)]
+
+
+def store(buffer: Buffer, value: Value, indices: Sequence[Index], lanes: int) -> None:
+    *outer, last = indices
+    T.buffer_store(buffer, value, [*outer, T.ramp(last, 1, lanes) if lanes > 1 else last])
+
+
+def scratch(dtype: str, elements: int) -> Buffer:
+    """A small buffer that LLVM turns into registers.
+
+    scope="local" would become a heap workspace, and so would 1024 bytes or more of scope="global" (facts/kernels.md, pitfall 1).
+    """
+    return T.alloc_buffer((elements,), dtype, scope="global", align=64)
+
+
+def materialise(value: Value, dtype: str, lanes: int) -> Value:
+    """Compute `value` once here. StmtSimplify inlines every pure T.bind, which grows expressions exponentially: 50 s for a softmax."""
+    buffer = scratch(dtype, lanes)
+    store(buffer, value, (0,), lanes)
+    return load(buffer, (0,), lanes)
+
+
+def load_partial(buffer: Buffer, indices: Sequence[Index], count: int, dtype: str, lanes: int) -> Value:
+    """A vector whose first `count` lanes are loaded and whose others are zero."""
+    if count == lanes:
+        return load(buffer, indices, lanes)
+    whole = scratch(dtype, lanes)
+    store(whole, constant(0, dtype, lanes), (0,), lanes)
+    store(whole, load(buffer, indices, count), (0,), count)
+    return load(whole, (0,), lanes)
+
+
+def store_partial(buffer: Buffer, value: Value, indices: Sequence[Index], count: int, dtype: str, lanes: int) -> None:
+    """Store the first `count` lanes of `value`."""
+    if count == lanes:
+        store(buffer, value, indices, lanes)
+        return
+    whole = scratch(dtype, lanes)
+    store(whole, value, (0,), lanes)
+    store(buffer, load(whole, (0,), count), indices, count)
+
+
+class Accumulators:
+    """`count` vectors that live in registers across loops."""
+
+    def __init__(self, count: int, dtype: str, lanes: int) -> None:
+        self._lanes = lanes
+        self._buffers = [scratch(dtype, lanes) for _ in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._buffers)
+
+    def __getitem__(self, index: int) -> Value:
+        return load(self._buffers[index], (0,), self._lanes)
+
+    def __setitem__(self, index: int, value: Value) -> None:
+        store(self._buffers[index], value, (0,), self._lanes)
+
+    def fill(self, value: Value) -> None:
+        for index in range(len(self)):
+            self[index] = value
+
+
+def multiply_add(a: Value, b: Value, c: Value, dtype: str, lanes: int, *, fused: bool) -> Value:
+    """a * b + c; `fused` (CpuTarget.has_fma) as llvm.fma, which is never split, whatever the fast-math flags."""
+    if not fused or not dtype.startswith("float"):
+        return a * b + c
+    return T.call_llvm_pure_intrin(vector_dtype(dtype, lanes), "llvm.fma", a, b, c)
+
+
+@contextlib.contextmanager
+def loop(extent: int, *, parallel: bool = False) -> Iterator[Index]:
+    """A loop; none at all when it runs once."""
+    if extent == 1:
+        yield 0
+        return
+    with (T.parallel if parallel else T.serial)(0, extent) as index:
+        yield index
+
+
+def split_evenly(extent: int, largest: int) -> list[tuple[int, int]]:
+    """`extent` as tiles of nearly equal size, none above `largest`: [(how many, size), ...], larger ones first."""
+    if extent == 0:
+        return []
+    tiles = -(-extent // largest)
+    small, larger = divmod(extent, tiles)
+    return [(n, size) for n, size in ((larger, small + 1), (tiles - larger, small)) if n]
