@@ -7,7 +7,7 @@ import pytest
 import torch
 import tvm
 from tvm import te
-from tvm.tirx.script import builder as T  # noqa: N812
+from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import tir
 from torch_tvm.kernels.module import compile_kernels

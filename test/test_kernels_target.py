@@ -14,7 +14,12 @@ FORMS = ["llvm -mcpu=haswell", HASWELL, '{"kind": "llvm", "mcpu": "haswell"}', t
 def test_forms(form):
     target = parse_target(form)
     assert (target.isa, target.vector_bits, target.vector_registers) == ("avx2", 256, 16)
-    assert (target.lanes("float32"), target.lanes("float64"), target.lanes("int8"), target.lanes("bool")) == (8, 4, 32, 32)
+    assert (target.lanes("float32"), target.lanes("float64"), target.lanes("int8"), target.lanes("bool")) == (
+        8,
+        4,
+        32,
+        32,
+    )
     assert target == parse_target("llvm -mcpu=haswell")
     assert hash(target) == hash(parse_target(HASWELL))
     assert target.tvm.attrs["mcpu"] == "haswell"
@@ -47,7 +52,9 @@ def test_host(form):
 
 
 def test_unknown_cpu_names_option_and_valid_values():
-    with pytest.raises(ValueError, match=r"device: LLVM knows no mcpu 'pentium9' .*valid values: .*haswell.*znver4"):
+    with pytest.raises(
+        ValueError, match=r"device: LLVM knows no mcpu 'pentium9' .*valid values: .*haswell.*znver4"
+    ):
         parse_target("llvm -mcpu=pentium9", option="device")
 
 
@@ -73,7 +80,11 @@ def test_refused(form, message):
 
 def test_cpu_that_this_machine_is_not():
     with pytest.raises(ValueError, match="does not run on this machine .* which lacks .*avx512fp16"):
-        parse_target("llvm -mcpu=haswell -mattr=+avx512fp16,+amx-fp16" if not host_has("avx512fp16") else pytest.skip("has it"))
+        parse_target(
+            "llvm -mcpu=haswell -mattr=+avx512fp16,+amx-fp16"
+            if not host_has("avx512fp16")
+            else pytest.skip("has it")
+        )
 
 
 def test_wrong_type():

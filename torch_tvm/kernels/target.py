@@ -22,12 +22,59 @@ _ISAS = {
 
 # Features whose instructions LLVM's code generator emits on its own. Others (pku, sgx, xsaves ...) only name instructions
 # of operating systems; virtual machines hide those although the CPU model has them.
-_EMITTED_FEATURES = (
-    "adx avx avx2 avx512bf16 avx512bitalg avx512bw avx512cd avx512dq avx512f avx512fp16 avx512ifma avx512vbmi avx512vbmi2"
-    " avx512vl avx512vnni avx512vpopcntdq avxifma avxneconvert avxvnni avxvnniint16 avxvnniint8 avx10.1 avx10.2 bmi bmi2 egpr"
-    " f16c fma fma4 gfni lzcnt movbe ndd popcnt sse sse2 sse3 sse4.1 sse4.2 sse4a ssse3 tbm vaes vpclmulqdq xop"
-    " neon fullfp16 bf16 dotprod sve sve2"
-).split()
+_EMITTED_FEATURES = [
+    "adx",
+    "avx",
+    "avx2",
+    "avx512bf16",
+    "avx512bitalg",
+    "avx512bw",
+    "avx512cd",
+    "avx512dq",
+    "avx512f",
+    "avx512fp16",
+    "avx512ifma",
+    "avx512vbmi",
+    "avx512vbmi2",
+    "avx512vl",
+    "avx512vnni",
+    "avx512vpopcntdq",
+    "avxifma",
+    "avxneconvert",
+    "avxvnni",
+    "avxvnniint16",
+    "avxvnniint8",
+    "avx10.1",
+    "avx10.2",
+    "bmi",
+    "bmi2",
+    "egpr",
+    "f16c",
+    "fma",
+    "fma4",
+    "gfni",
+    "lzcnt",
+    "movbe",
+    "ndd",
+    "popcnt",
+    "sse",
+    "sse2",
+    "sse3",
+    "sse4.1",
+    "sse4.2",
+    "sse4a",
+    "ssse3",
+    "tbm",
+    "vaes",
+    "vpclmulqdq",
+    "xop",
+    "neon",
+    "fullfp16",
+    "bf16",
+    "dotprod",
+    "sve",
+    "sve2",
+]
 
 
 @dataclass(frozen=True)
@@ -124,12 +171,19 @@ def _check_cpu(config: dict[str, Any], option: str) -> None:
     """LLVM only warns about a CPU or feature that it does not know and generates code for a generic one."""
     triple = config["mtriple"]
     if not _llvm("target.llvm_is_valid_cpu", config["mcpu"], triple):
-        known = sorted(str(cpu) for cpu in _llvm("target.llvm_get_cpu_archlist", _tvm_target(json.dumps({"kind": "llvm"}))))
-        raise ValueError(f"{option}: LLVM knows no mcpu {config['mcpu']!r} for {triple}; valid values: {', '.join(known)}")
+        known = sorted(
+            str(cpu)
+            for cpu in _llvm("target.llvm_get_cpu_archlist", _tvm_target(json.dumps({"kind": "llvm"})))
+        )
+        raise ValueError(
+            f"{option}: LLVM knows no mcpu {config['mcpu']!r} for {triple}; valid values: {', '.join(known)}"
+        )
     for feature in config.get("mattr", ()):
         if feature[:1] not in "+-" or feature[1:] not in _host_features():
             known = sorted(_host_features())
-            raise ValueError(f"{option}: LLVM knows no mattr {feature!r}; valid values: + or - before {', '.join(known)}")
+            raise ValueError(
+                f"{option}: LLVM knows no mattr {feature!r}; valid values: + or - before {', '.join(known)}"
+            )
 
 
 def _check_runs_here(features: set[str], config: dict[str, Any], option: str) -> None:
@@ -141,7 +195,9 @@ def _check_runs_here(features: set[str], config: dict[str, Any], option: str) ->
         )
 
 
-def parse_target(target: str | Mapping[str, Any] | tvm.target.Target | None = None, option: str = "target") -> CpuTarget:
+def parse_target(
+    target: str | Mapping[str, Any] | tvm.target.Target | None = None, option: str = "target"
+) -> CpuTarget:
     """Read a target as users write it and check that LLVM knows it and this machine can run it.
 
     Parameters
@@ -167,8 +223,10 @@ def parse_target(target: str | Mapping[str, Any] | tvm.target.Target | None = No
         raise ValueError(f"{option}: expected kind 'llvm' (the CPU), got {config.get('kind')!r}")
     host_triple = str(_llvm("target.llvm_get_system_triple"))
     config.setdefault("mtriple", host_triple)
-    if str(config["mtriple"]).split("-")[0] != host_triple.split("-")[0]:
-        raise ValueError(f"{option}: mtriple {config['mtriple']!r} is not of this machine's architecture ({host_triple})")
+    if str(config["mtriple"]).split("-")[0] != host_triple.split("-", maxsplit=1)[0]:
+        raise ValueError(
+            f"{option}: mtriple {config['mtriple']!r} is not of this machine's architecture ({host_triple})"
+        )
     if config.get("mcpu", "native") == "native":
         config["mcpu"] = str(_llvm("target.llvm_get_system_cpu"))
     _check_cpu(config, option)

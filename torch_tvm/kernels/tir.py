@@ -13,7 +13,7 @@ from typing import Any
 import tvm
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx import PrimFunc
-from tvm.tirx.script import builder as T  # noqa: N812  TVM's own name for it
+from tvm.tirx.script import builder as T
 
 Buffer = Any
 Index = Any  # int or PrimExpr
@@ -98,7 +98,9 @@ def load_partial(buffer: Buffer, indices: Sequence[Index], count: int, dtype: st
     return load(whole, (0,), lanes)
 
 
-def store_partial(buffer: Buffer, value: Value, indices: Sequence[Index], count: int, dtype: str, lanes: int) -> None:
+def store_partial(
+    buffer: Buffer, value: Value, indices: Sequence[Index], count: int, dtype: str, lanes: int
+) -> None:
     """Store the first `count` lanes of `value`."""
     if count == lanes:
         store(buffer, value, indices, lanes)
@@ -130,7 +132,7 @@ class Accumulators:
 
 
 def multiply_add(a: Value, b: Value, c: Value, dtype: str, lanes: int, *, fused: bool) -> Value:
-    """a * b + c; `fused` (CpuTarget.has_fma) as llvm.fma, which is never split, whatever the fast-math flags."""
+    """A * b + c; `fused` (CpuTarget.has_fma) as llvm.fma, which is never split, whatever the fast-math flags."""
     if not fused or not dtype.startswith("float"):
         return a * b + c
     return T.call_llvm_pure_intrin(vector_dtype(dtype, lanes), "llvm.fma", a, b, c)
