@@ -1,4 +1,84 @@
 // The Python face of the core; the only file that knows Python.
 #include <torch/csrc/utils/pybind.h>
+#include <torch/version.h>
 
-PYBIND11_MODULE(_C, module) { module.doc() = "C++ core of torch_tvm"; }
+#include <string>
+#include <type_traits>
+
+#include "core/options.h"
+#include "core/stats.h"
+
+namespace torch_tvm {
+namespace {
+
+namespace py = pybind11;
+
+// torch's JIT headers promise no ABI between versions: running against another one would crash later.
+void CheckTorchVersion() {
+  const auto running = py::module_::import("torch").attr("__version__").cast<std::string>();
+  const std::string plain = running.substr(0, running.find('+'));
+  if (plain == TORCH_VERSION) return;
+  throw py::import_error("torch_tvm was built against torch " TORCH_VERSION ", but torch " + running +
+                         " is installed: install torch==" TORCH_VERSION " or rebuild torch_tvm");
+}
+
+py::dict OptionsToDict() {
+  py::dict result;
+  VisitOptions(GetOptions(), [&](const char* name, const auto& field) { result[name] = field; });
+  return result;
+}
+
+void SetOptionsFromDict(const py::dict& values) {
+  Options options = GetOptions();
+  size_t known = 0;
+  VisitOptions(options, [&](const char* name, auto& field) {
+    if (!values.contains(name)) return;
+    ++known;
+    using Field = std::decay_t<decltype(field)>;
+    try {
+      field = values[name].cast<Field>();
+    } catch (const py::cast_error&) {
+      throw py::type_error(std::string("option ") + name + " cannot be " +
+                           py::repr(values[name]).cast<std::string>());
+    }
+  });
+  if (known != values.size()) {
+    std::string names;
+    VisitOptions(options, [&](const char* name, auto&) { names += std::string(" ") + name; });
+    throw py::type_error("unknown option among " + py::repr(values).cast<std::string>() +
+                         "; the options are" + names);
+  }
+  SetOptions(options);
+}
+
+py::dict StatsToDict() {
+  const Stats& stats = Stats::Get();
+  py::dict result;
+  result["groups"] = stats.groups.load();
+  result["compiled"] = stats.compiled.load();
+  result["cache_hits"] = stats.cache_hits.load();
+  result["fallbacks"] = stats.fallbacks.load();
+  result["fallback_reasons"] = stats.FallbackReasons();
+  result["packed"] = stats.packed.load();
+  result["packed_bytes"] = stats.packed_bytes.load();
+  result["compile_seconds"] = static_cast<double>(stats.compile_nanoseconds.load()) * 1e-9;
+  return result;
+}
+
+void BindCore(py::module_& module) {
+  module.def("set_options", &SetOptionsFromDict);
+  module.def("get_options", &OptionsToDict);
+  module.def("set_enabled", &SetEnabled);
+  module.def("is_enabled", &IsEnabled);
+  module.def("stats", &StatsToDict);
+  module.def("reset_stats", [] { Stats::Get().Reset(); });
+}
+
+}  // namespace
+}  // namespace torch_tvm
+
+PYBIND11_MODULE(_C, module) {
+  module.doc() = "C++ core of torch_tvm";
+  torch_tvm::CheckTorchVersion();
+  torch_tvm::BindCore(module);
+}

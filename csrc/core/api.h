@@ -1,0 +1,4 @@
+// TORCH_TVM_API marks what the Python module uses of the core: all other symbols stay inside the library.
+#pragma once
+
+#define TORCH_TVM_API __attribute__((visibility("default")))

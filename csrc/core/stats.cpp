@@ -1,0 +1,49 @@
+#include "core/stats.h"
+
+#include <pthread.h>
+
+#include "core/log.h"
+
+namespace torch_tvm {
+
+Stats& Stats::Get() {
+  static auto* stats = new Stats;  // leaked: groups that run while the process exits count
+  return *stats;
+}
+
+Stats::Stats() {
+  // A forked child counts too; the lock must not be held by a thread that it does not have.
+  pthread_atfork([] { Get().mutex_.lock(); }, [] { Get().mutex_.unlock(); },
+                 [] { Get().mutex_.unlock(); });
+}
+
+void Stats::CountFallback(const std::string& reason) {
+  fallbacks.fetch_add(1, std::memory_order_relaxed);
+  CountReason(reason);
+}
+
+void Stats::CountReason(const std::string& reason) {
+  bool log = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const bool full = reasons_.size() >= kMaxReasons && reasons_.count(reason) == 0;
+    ++reasons_[full ? "other reasons" : reason];
+    log = logged_.size() < kMaxReasons && logged_.insert(reason).second;
+  }
+  if (log) Log(LogLevel::kWarning, "left to PyTorch's interpreter: " + reason);
+}
+
+std::map<std::string, int64_t> Stats::FallbackReasons() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return reasons_;
+}
+
+void Stats::Reset() {
+  for (auto* counter : {&compiled, &cache_hits, &fallbacks, &packed, &compile_nanoseconds}) {
+    counter->store(0, std::memory_order_relaxed);
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  reasons_.clear();
+}
+
+}  // namespace torch_tvm

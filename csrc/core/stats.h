@@ -1,0 +1,48 @@
+// Process-wide counters behind torch_tvm.stats().
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "core/api.h"
+
+namespace torch_tvm {
+
+class TORCH_TVM_API Stats {
+ public:
+  static Stats& Get();
+
+  std::atomic<int64_t> groups{0};      // alive
+  std::atomic<int64_t> compiled{0};    // plans built
+  std::atomic<int64_t> cache_hits{0};  // calls served by a plan that was there
+  std::atomic<int64_t> fallbacks{0};   // calls run by the interpreter
+  std::atomic<int64_t> packed{0};      // bindings packed
+  std::atomic<int64_t> packed_bytes{0};  // held now
+  std::atomic<int64_t> compile_nanoseconds{0};
+
+  // Counts one call that the interpreter ran, and logs `reason` the first time that it comes up.
+  void CountFallback(const std::string& reason);
+  // Counts `reason` alone: the call is compiled but for a part of it.
+  void CountReason(const std::string& reason);
+
+  std::map<std::string, int64_t> FallbackReasons() const;
+
+  // Zeroes what counts events; what counts things that are alive stays.
+  void Reset();
+
+ private:
+  Stats();
+
+  // Shape arithmetic can put any number into a reason, so that the table needs a bound.
+  static constexpr size_t kMaxReasons = 1000;
+
+  mutable std::mutex mutex_;
+  std::map<std::string, int64_t> reasons_;
+  std::set<std::string> logged_;
+};
+
+}  // namespace torch_tvm
