@@ -1,0 +1,91 @@
+// A plan: what a signature was compiled to. Kernels in order, the buffers that they read and write,
+// and the weight-only kernels that run once per binding. Made by torch_tvm/compiler, immutable, run
+// by executor.h.
+#pragma once
+
+#include <tvm/ffi/tvm_ffi.h>
+
+#include <cstdint>
+#include <string>
+
+namespace torch_tvm::runtime {
+
+namespace ffi = tvm::ffi;
+
+// Arena and packed offsets are multiples of this, and both blocks start at one: a cache line and a
+// zmm.
+inline constexpr int64_t kAlignment = 64;
+
+enum class BufferKind : uint8_t { kInput, kOutput, kWeight, kPacked, kArena, kConstant };
+
+// Where one kernel argument lies. Several buffers may share one place, to give it several shapes.
+class BufferObj : public ffi::Object {
+ public:
+  ffi::String kind;    // input | output | weight | packed | arena | constant
+  int64_t index = -1;  // which input, output, weight or constant; -1 for packed and arena
+  int64_t offset = 0;  // bytes into the packed block or the arena; 0 for the others
+  ffi::Array<int64_t> shape;
+  DLDataType dtype;
+
+  BufferKind place;
+  int64_t bytes;
+
+  BufferObj(ffi::String kind, int64_t index, int64_t offset, ffi::Array<int64_t> shape,
+            DLDataType dtype);
+
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.runtime.Buffer", BufferObj, ffi::Object);
+};
+
+class Buffer : public ffi::ObjectRef {
+ public:
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Buffer, ffi::ObjectRef, BufferObj);
+};
+
+// One kernel call.
+class StepObj : public ffi::Object {
+ public:
+  ffi::String name;
+  ffi::Function function;
+  ffi::Array<int64_t> args;  // into Plan.buffers; inputs, then outputs
+
+  StepObj(ffi::String name, ffi::Function function, ffi::Array<int64_t> args);
+
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.runtime.Step", StepObj, ffi::Object);
+};
+
+class Step : public ffi::ObjectRef {
+ public:
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Step, ffi::ObjectRef, StepObj);
+};
+
+class PlanObj : public ffi::Object {
+ public:
+  ffi::String name;
+  ffi::Array<Buffer> buffers;
+  ffi::Array<Step> steps;  // every call
+  ffi::Array<Step>
+      packing_steps;  // once per binding: read weights and constants, write packed buffers
+  ffi::Array<ffi::Tensor> constants;
+  int64_t num_inputs;
+  int64_t num_weights;
+  int64_t num_outputs;
+  int64_t arena_bytes;
+  int64_t packed_bytes;
+  int64_t packing_arena_bytes;  // what "arena" means to packing_steps
+  ffi::Map<ffi::String, ffi::Any> info;
+
+  // Throws ValueError naming the buffer or the step that cannot be run.
+  PlanObj(ffi::String name, ffi::Array<Buffer> buffers, ffi::Array<Step> steps,
+          ffi::Array<Step> packing_steps, ffi::Array<ffi::Tensor> constants, int64_t num_inputs,
+          int64_t num_weights, int64_t num_outputs, int64_t arena_bytes, int64_t packed_bytes,
+          int64_t packing_arena_bytes, ffi::Map<ffi::String, ffi::Any> info);
+
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.runtime.Plan", PlanObj, ffi::Object);
+};
+
+class Plan : public ffi::ObjectRef {
+ public:
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Plan, ffi::ObjectRef, PlanObj);
+};
+
+}  // namespace torch_tvm::runtime

@@ -1,0 +1,175 @@
+"""Plans as Python sees them: the objects that the compiler makes and the C++ executor runs.
+
+Where it stands in the data's way: torch_tvm.compiler makes a `Plan`; csrc/runtime checks it when it is
+constructed and runs it at every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tvm_ffi
+from tvm_ffi.dataclasses import c_class
+
+#: Offsets into the arena and the packed block are multiples of this (bytes).
+ALIGNMENT = 64
+
+
+@c_class("torch_tvm.runtime.Buffer", init=False)
+class Buffer(tvm_ffi.Object):
+    """Where one kernel argument lies.
+
+    Several buffers may share one place, to give it several shapes.
+
+    Parameters
+    ----------
+    kind
+        "input", "output", "weight", "packed", "arena" or "constant".
+    shape
+        Extents as the kernel sees them: those of a tensor in its physical order, outermost first.
+    dtype
+        DLPack dtype, for example "float32".
+    index
+        Which input, output, weight or constant; -1 for "packed" and "arena".
+    offset
+        Bytes into the packed block or the arena, a multiple of 64; 0 for the other kinds.
+
+    Raises
+    ------
+    ValueError
+        If the kind, the dtype, an extent, the index or the offset cannot be.
+
+    Examples
+    --------
+    >>> from torch_tvm.runtime import Buffer
+    >>> Buffer("arena", [4, 4], "float32", offset=64).offset
+    64
+    """
+
+    kind: str
+    index: int
+    offset: int
+    shape: Sequence[int]
+    dtype: tvm_ffi.dtype
+
+    if TYPE_CHECKING:
+
+        def __ffi_init__(self, *fields: Any) -> None: ...
+
+    def __init__(
+        self, kind: str, shape: Sequence[int], dtype: str, *, index: int = -1, offset: int = 0
+    ) -> None:
+        self.__ffi_init__(kind, index, offset, list(shape), tvm_ffi.dtype(dtype))
+
+
+@c_class("torch_tvm.runtime.Step", init=False)
+class Step(tvm_ffi.Object):
+    """One kernel call.
+
+    Parameters
+    ----------
+    name
+        What messages, profiles and timings call the kernel.
+    function
+        A packed function; it is given one DLTensor for each of `args`.
+    args
+        Indices into `Plan.buffers`: what the kernel reads, then what it writes.
+    """
+
+    name: str
+    function: Callable[..., None]
+    args: Sequence[int]
+
+    if TYPE_CHECKING:
+
+        def __ffi_init__(self, *fields: Any) -> None: ...
+
+    def __init__(self, name: str, function: Callable[..., None], args: Sequence[int]) -> None:
+        self.__ffi_init__(name, function, list(args))
+
+
+@c_class("torch_tvm.runtime.Plan", init=False)
+class Plan(tvm_ffi.Object):
+    """What a signature was compiled to: kernels in order, and the buffers they read and write.
+
+    Parameters
+    ----------
+    name
+        Name of the group.
+    buffers
+        All buffers that steps name.
+    steps
+        Kernels of every call, in order.
+    num_inputs, num_weights, num_outputs
+        How many tensors a call brings and gives.
+    packing_steps
+        Kernels that run once per binding; they read weights and constants and write packed buffers.
+    constants
+        Tensors that do not depend on the weights.
+    arena_bytes, packed_bytes, packing_arena_bytes
+        Sizes of the call's arena, of the binding's packed block and of the arena that packing steps see.
+    info
+        What the compiler wants to remember (figures, texts); the executor does not read it.
+
+    Raises
+    ------
+    ValueError
+        If a step names a buffer that does not exist or does not fit, or no step writes an output.
+
+    Examples
+    --------
+    >>> from torch_tvm.runtime import Buffer, Plan, Step
+    >>> a, y = Buffer("input", [4], "float32", index=0), Buffer("output", [4], "float32", index=0)
+    >>> plan = Plan("copy", [a, y], [Step("copy", lambda a, y: None, [0, 1])], num_inputs=1, num_outputs=1)
+    >>> plan.steps[0].name
+    'copy'
+    """
+
+    name: str
+    buffers: Sequence[Buffer]
+    steps: Sequence[Step]
+    packing_steps: Sequence[Step]
+    constants: Sequence[tvm_ffi.Tensor]
+    num_inputs: int
+    num_weights: int
+    num_outputs: int
+    arena_bytes: int
+    packed_bytes: int
+    packing_arena_bytes: int
+    info: Mapping[str, Any]
+
+    if TYPE_CHECKING:
+
+        def __ffi_init__(self, *fields: Any) -> None: ...
+
+    def __init__(
+        self,
+        name: str,
+        buffers: Sequence[Buffer],
+        steps: Sequence[Step],
+        *,
+        num_inputs: int,
+        num_outputs: int,
+        num_weights: int = 0,
+        packing_steps: Sequence[Step] = (),
+        constants: Sequence[Any] = (),
+        arena_bytes: int = 0,
+        packed_bytes: int = 0,
+        packing_arena_bytes: int = 0,
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.__ffi_init__(
+            name,
+            list(buffers),
+            list(steps),
+            list(packing_steps),
+            list(constants),
+            num_inputs,
+            num_weights,
+            num_outputs,
+            arena_bytes,
+            packed_bytes,
+            packing_arena_bytes,
+            dict(info or {}),
+        )
