@@ -1,0 +1,1 @@
+"""Relay function to plan: the pipeline, Relay to Relax, passes, fusion, kernels, memory."""

@@ -1,0 +1,94 @@
+"""Relay's reductions, scans and sorting operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import relax
+from tvm.relax import op
+
+from . import te_operators
+from .registry import Lowering, lowers
+
+REDUCTIONS = {"sum": op.sum, "mean": op.mean, "max": op.max, "min": op.min, "prod": op.prod}
+
+
+def _axes(call: Lowering) -> list[int]:
+    """Return the axes to reduce: no axis means all of them, `exclude` means those not listed."""
+    rank, axis = call.rank(), call.attrs["axis"]
+    listed = [a % rank for a in ([axis] if isinstance(axis, int) else axis or range(rank))]
+    if call.attrs["exclude"]:
+        return [a for a in range(rank) if a not in listed] if axis else []
+    return listed
+
+
+@lowers(*REDUCTIONS)
+def _reduce(call: Lowering) -> relax.Expr:
+    axes = _axes(call)
+    return REDUCTIONS[call.name](call.data, axes, bool(call.attrs["keepdims"])) if axes else call.data
+
+
+@lowers("all", "any")
+def _logical_reduce(call: Lowering) -> relax.Expr:
+    axes = _axes(call)
+    attrs = {"axis": axes, "keepdims": bool(call.attrs["keepdims"])}
+    return te_operators.call(call.name, [call.data], attrs) if axes else call.data
+
+
+@lowers("variance")
+def _variance(call: Lowering) -> relax.Expr:
+    data, mean = call.args
+    axes = _axes(call)
+    centred = call.emit(op.subtract(data, mean))
+    square = call.emit(op.multiply(centred, centred))
+    total = call.emit(op.sum(square, axes, bool(call.attrs["keepdims"]))) if axes else square
+    count = 1
+    for axis in axes:
+        count *= call.shape()[axis]
+    divisor = count - 1 if call.attrs["unbiased"] else count
+    return op.divide(total, relax.const(float(divisor), call.dtype()))
+
+
+@lowers("argmax", "argmin")
+def _argmax(call: Lowering) -> relax.Expr:
+    if call.attrs["select_last_index"]:
+        raise call.unsupported("with select_last_index=True cannot be lowered")
+    axes, reduce = _axes(call), op.argmax if call.name == "argmax" else op.argmin
+    if len(axes) > 1 and len(axes) != call.rank():
+        raise call.unsupported(f"takes one axis or all of them, got {axes}")
+    axis = axes[0] if len(axes) == 1 else None
+    return op.astype(call.emit(reduce(call.data, axis, bool(call.attrs["keepdims"]))), "int32")
+
+
+@lowers("cumsum", "cumprod")
+def _scan(call: Lowering) -> relax.Expr:
+    a, make = call.attrs, op.cumsum if call.name == "cumsum" else op.cumprod
+    axis = None if a["axis"] is None else call.axis()
+    return make(call.data, axis, a["dtype"] or call.dtype(), bool(a["exclusive"] or False))
+
+
+@lowers("sort")
+def _sort(call: Lowering) -> relax.Expr:
+    return op.sort(call.data, call.axis(), not call.attrs["is_ascend"])
+
+
+@lowers("argsort")
+def _argsort(call: Lowering) -> relax.Expr:
+    return op.argsort(call.data, call.axis(), not call.attrs["is_ascend"], call.attrs["dtype"] or "int32")
+
+
+@lowers("topk")
+def _topk(call: Lowering) -> Any:
+    a = call.attrs
+    return op.topk(
+        call.data, int(a["k"]), call.axis(), a["ret_type"], not a["is_ascend"], a["dtype"] or "int32"
+    )
+
+
+@lowers("searchsorted")
+def _searchsorted(call: Lowering) -> relax.Expr:
+    if call.rank() != 1 or call.attrs["dtype"] not in ("int32", "int64"):
+        raise call.unsupported("takes a sorted sequence of one dimension and gives int32 or int64")
+    boundaries, values = call.args
+    narrow = call.attrs["dtype"] == "int32"
+    return op.bucketize(values, boundaries, narrow, bool(call.attrs["right"]))

@@ -1,0 +1,116 @@
+"""Relay operators that Relax has no operator for, as Relax operators defined by a TE function.
+
+Each entry of `TE_FUNCTIONS` is one function `(attrs, *tensors) -> tensor(s)`. It gives the operator
+its type (that of the tensors it makes) and its legalisation (the PrimFunc TE makes from it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tvm_ffi
+from tvm import ir, relax, te, tirx, topi
+from tvm.ir import _ffi_api as ir_api
+from tvm.relax.transform.legalize_ops.common import register_legalize
+
+PREFIX = "torch_tvm."
+
+
+def _truncated(function: Callable[..., Any]) -> Callable[..., Any]:
+    def compute(_: dict[str, Any], lhs: te.Tensor, rhs: te.Tensor) -> te.Tensor:
+        return topi.trunc(function(lhs, rhs)) if str(lhs.dtype).startswith("float") else function(lhs, rhs)
+
+    return compute
+
+
+def _adaptive_max(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
+    rank = len(data.shape) - 2
+    pool = {
+        1: topi.nn.adaptive_pool1d,
+        2: topi.nn.adaptive_pool,
+        3: topi.nn.adaptive_pool3d,
+    }[rank]
+    return pool(data, attrs["output_size"], "max", attrs["layout"])
+
+
+def _take(attrs: dict[str, Any], data: te.Tensor, indices: te.Tensor) -> te.Tensor:
+    return topi.take(data, indices, attrs["axis"], attrs["batch_dims"], attrs["mode"])
+
+
+def _resize1d(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
+    return topi.image.resize1d(data, attrs["roi"], attrs["size"], attrs["layout"], attrs["method"],
+                               attrs["coordinate_transformation_mode"], attrs["rounding_method"],
+                               attrs["cubic_alpha"], attrs["cubic_exclude"],
+                               attrs["extrapolation_value"], attrs["out_dtype"] or None)  # fmt: skip
+
+
+TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "log2": lambda attrs, x: topi.log2(x),
+    "log10": lambda attrs, x: topi.log10(x),
+    "trunc_divide": _truncated(topi.divide),
+    "trunc_mod": lambda attrs, a, b: topi.mod(a, b),
+    "all": lambda attrs, x: topi.all(x, attrs["axis"], attrs["keepdims"]),
+    "any": lambda attrs, x: topi.any(x, attrs["axis"], attrs["keepdims"]),
+    "adaptive_max_pool": _adaptive_max,
+    "take": _take,
+    "layout_transform": lambda attrs, x: topi.layout_transform(x, attrs["src_layout"], attrs["dst_layout"]),
+    "space_to_depth": lambda attrs, x: topi.nn.space_to_depth(x, attrs["block_size"], attrs["layout"]),
+    "depth_to_space": lambda attrs, x: topi.nn.depth_to_space(
+        x, attrs["block_size"], attrs["layout"], attrs["mode"]
+    ),
+    "mirror_pad": lambda attrs, x: topi.nn.mirror_pad(
+        x, [p[0] for p in attrs["pad_width"]], [p[1] for p in attrs["pad_width"]], attrs["mode"]
+    ),
+    "lrn": lambda attrs, x: topi.nn.lrn(
+        x, attrs["size"], attrs["axis"], attrs["alpha"], attrs["beta"], attrs["bias"]
+    ),
+    "resize1d": _resize1d,
+    "adv_index": lambda attrs, x, *indices: topi.adv_index(x, list(indices)),
+}
+
+
+def call(name: str, args: list[relax.Expr], attrs: dict[str, Any] | None = None) -> relax.Call:
+    """Make a call of the TE operator `name`."""
+    return relax.Call(ir.Op.get(PREFIX + name), args, ir.attrs.make_node("ir.DictAttrs", **(attrs or {})))
+
+
+def plain(value: Any) -> Any:
+    """Turn attribute values (arrays, immediates) into plain Python ones."""
+    if isinstance(value, tvm_ffi.Array | list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, tirx.IntImm | tirx.FloatImm):
+        return value.value
+    if isinstance(value, tvm_ffi.dtype):
+        return str(value)
+    return value
+
+
+def _attributes(call_node: relax.Call) -> dict[str, Any]:
+    return {key: plain(call_node.attrs[key]) for key in call_node.attrs.keys()}  # noqa: SIM118
+
+
+def _register(name: str, function: Callable[..., Any]) -> None:
+    full_name = PREFIX + name
+    ir_api.RegisterOp(full_name, f"{name}, defined by a TE function")
+
+    def infer_type(call_node: relax.Call, _: Any) -> relax.Type:
+        tensors = [te.placeholder(a.ty.shape.values, str(a.ty.dtype)) for a in call_node.args]
+        result = function(_attributes(call_node), *tensors)
+        if isinstance(result, te.Tensor):
+            return relax.TensorType(result.shape, result.dtype)
+        return relax.TupleType([relax.TensorType(t.shape, t.dtype) for t in result])
+
+    def legalize(builder: relax.BlockBuilder, call_node: relax.Call) -> relax.Expr:
+        attrs = _attributes(call_node)
+        return builder.call_te(
+            lambda *tensors: function(attrs, *tensors), *call_node.args, primfunc_name_hint=name
+        )
+
+    ir.register_op_attr(full_name, "FInferType", infer_type)
+    ir.register_op_attr(full_name, "FPurity", True)
+    register_legalize(full_name, legalize)
+
+
+for _name, _function in TE_FUNCTIONS.items():
+    _register(_name, _function)
