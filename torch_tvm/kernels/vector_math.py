@@ -1,0 +1,259 @@
+"""Branch-free exp, log, tanh, erf and their kin for float32 vectors of any number of lanes.
+
+LLVM turns exp, log ... of a vector into one libm call per lane (ten times slower, facts/kernels.md 4) and TVM's erf does not compile.
+The polynomials are minimax fits made for this file (Lawson-weighted least squares in 40 digits); "ulp" is the largest error
+found against float64 over all exponents (test_kernels_vector_math.py). Infinities, NaN, signed zeros and denormals are right
+everywhere. float64 goes through libm, which is right first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tvm.tirx.script import builder as T  # noqa: N812  TVM's own name for it
+
+from torch_tvm.kernels import tir
+
+Value = Any  # PrimExpr
+
+_LN2_HIGH = 0.693145751953125  # ln(2) to 15 bits: n * _LN2_HIGH is exact for |n| < 512
+_LN2_LOW = 1.42860682030941723212e-6
+_LOG10_2_HIGH = 0.301025390625
+_LOG10_2_LOW = 4.60503898119521373889e-6
+_MIN_NORMAL = 2.0**-126
+_SQRT_HALF_BITS = 0x3F3504F3
+
+# (e^r - 1 - r) / r^2 on |r| <= ln(2) / 2
+_EXP = (0.5, 0.1666654348373413, 0.04166628047823906, 0.008366583846509457, 0.001394644845277071)
+# (log(1 + f) - f + f^2 / 2) / f^3 on sqrt(1/2) <= 1 + f <= sqrt(2)
+_LOG = (
+    0.3333331346511841,
+    -0.25000008940696716,
+    0.2000211924314499,
+    -0.1666799634695053,
+    0.14219550788402557,
+    -0.12405592203140259,
+    0.11888177692890167,
+    -0.1167563870549202,
+    0.06746591627597809,
+)
+# tanh(x) / x = P(x^2) / Q(x^2) on |x| <= 9.02, from where tanh rounds to 1
+_TANH_LIMIT = 9.02
+_TANH_P = (
+    1.0,
+    0.1367991417646408,
+    0.0038683260791003704,
+    2.800742549879942e-05,
+    3.0584946131284596e-08,
+    -1.2203415361566883e-11,
+)
+_TANH_Q = (1.0, 0.4701324701309204, 0.027245832607150078, 0.0003938628069590777, 1.287364398194768e-06)
+# erf(x) / x = P(x^2) / Q(x^2) on |x| <= 3.93, from where erf rounds to 1
+_ERF_LIMIT = 3.93
+_ERF_P = (
+    1.128379225730896,
+    0.18514758348464966,
+    0.05425482615828514,
+    0.0038403028156608343,
+    0.0003771719057112932,
+    4.620176241587615e-06,
+    -1.2858573761320713e-08,
+)
+_ERF_Q = (
+    1.0,
+    0.4974161684513092,
+    0.1138869971036911,
+    0.015434874221682549,
+    0.001302417367696762,
+    6.250198202906176e-05,
+)
+
+
+def exp(x: Value, lanes: int) -> Value:
+    """e^x. 1 ulp."""
+    n, q = _exp_reduced(_clamp(x, -104.0, 89.0, lanes), lanes)
+    exponent = _hold(T.cast(n, tir.vector_dtype("int32", lanes)), lanes, "int32")
+    half = _hold(T.shift_right(exponent, _int(1, lanes)), lanes, "int32")
+    # Two factors: 2^n itself is no float32 for results that overflow or are denormal.
+    return _hold((q + _c(1.0, lanes)) * _power_of_two(half, lanes) * _power_of_two(exponent - half, lanes), lanes)
+
+
+def expm1(x: Value, lanes: int) -> Value:
+    """e^x - 1. 1 ulp."""
+    n, q = _exp_reduced(_clamp(x, -20.0, 89.0, lanes), lanes)
+    exponent = T.cast(n, tir.vector_dtype("int32", lanes)) - _int(1, lanes)
+    scale = _hold(_power_of_two(exponent, lanes), lanes)
+    # 2^(n-1) and a doubling at the end, because 2^128 is no float32.
+    return _nonzero(_hold(_fma(scale, q, scale - _c(0.5, lanes), lanes) * _c(2.0, lanes), lanes), x, lanes)
+
+
+def log(x: Value, lanes: int) -> Value:
+    """Natural logarithm. 1 ulp."""
+    k, f, tail = _log_reduced(x, lanes)
+    small = _fma(k, _c(_LN2_LOW, lanes), tail, lanes) + f
+    return _log_special(_fma(k, _c(_LN2_HIGH, lanes), small, lanes), x, lanes)
+
+
+def log2(x: Value, lanes: int) -> Value:
+    """Logarithm to base 2, exact for powers of two. 2 ulp."""
+    k, f, tail = _log_reduced(x, lanes)
+    # log2(e) = 1.4427 = 1 + 0.4427: the large part of the product stays exact.
+    natural = _hold(f + tail, lanes)
+    rest = _hold(tail - (natural - f), lanes)
+    high = _c(1.44269502162933349609, lanes)
+    low = _fma(natural, _c(1.92596299e-8, lanes), rest * high, lanes)
+    return _log_special(_fma(natural, high, low, lanes) + k, x, lanes)
+
+
+def log10(x: Value, lanes: int) -> Value:
+    """Logarithm to base 10. 2 ulp."""
+    k, f, tail = _log_reduced(x, lanes)
+    natural = _hold(f + tail, lanes)
+    rest = _hold(tail - (natural - f), lanes)
+    high = _c(0.434294492006301879883, lanes)
+    low = _fma(natural, _c(-1.0103050e-8, lanes), rest * high, lanes)
+    low = _fma(k, _c(_LOG10_2_LOW, lanes), low, lanes)
+    return _log_special(_fma(k, _c(_LOG10_2_HIGH, lanes), _fma(natural, high, low, lanes), lanes), x, lanes)
+
+
+def log1p(x: Value, lanes: int) -> Value:
+    """log(1 + x). 2 ulp."""
+    u = _hold(x + _c(1.0, lanes), lanes)
+    lost = _hold((x - (u - _c(1.0, lanes))) / u, lanes)
+    whole = log(u, lanes)
+    ordinary = T.And(u > _c(0.0, lanes), u < _c(math.inf, lanes))
+    return _nonzero(_hold(T.Select(ordinary, whole + lost, whole), lanes), x, lanes)
+
+
+def tanh(x: Value, lanes: int) -> Value:
+    """Hyperbolic tangent. 2 ulp."""
+    return _odd_rational(x, _TANH_LIMIT, _TANH_P, _TANH_Q, lanes)
+
+
+def erf(x: Value, lanes: int) -> Value:
+    """Error function. 3 ulp."""
+    return _odd_rational(x, _ERF_LIMIT, _ERF_P, _ERF_Q, lanes)
+
+
+def sigmoid(x: Value, lanes: int) -> Value:
+    """1 / (1 + e^-x), evaluated as eager does: 0 where e^-x overflows."""
+    return _hold(_c(1.0, lanes) / (_c(1.0, lanes) + exp(_hold(_c(-0.0, lanes) - x, lanes), lanes)), lanes)
+
+
+FLOAT32: dict[str, Callable[[Value, int], Value]] = {
+    "exp": exp,
+    "expm1": expm1,
+    "log": log,
+    "log2": log2,
+    "log10": log10,
+    "log1p": log1p,
+    "tanh": tanh,
+    "erf": erf,
+}
+
+# Functions that LLVM knows as intrinsics of any vector and scalarises into libm calls; the others are called by name.
+_LLVM_LIBM = set("exp log log2 log10 sin cos tan sinh cosh tanh asin acos atan pow".split())
+
+
+def call(name: str, args: Sequence[Value], dtype: str, lanes: int) -> Value:
+    """The function `name` of float32 or float64 vectors: ours where there is one, else libm lane by lane."""
+    if dtype == "float32" and name in FLOAT32:
+        return FLOAT32[name](args[0], lanes)
+    if name in _LLVM_LIBM:
+        result = T.call_llvm_pure_intrin(tir.vector_dtype(dtype, lanes), f"llvm.{name}", *args)
+        return _hold(result, lanes, dtype)
+    symbol = name + "f" if dtype == "float32" else name
+    if lanes == 1:
+        return _hold(T.call_pure_extern(dtype, symbol, *args), 1, dtype)
+    inputs = [tir.scratch(dtype, lanes) for _ in args]
+    for buffer, arg in zip(inputs, args, strict=True):
+        tir.store(buffer, arg, (0,), lanes)
+    result = tir.scratch(dtype, lanes)
+    with T.serial(0, lanes) as lane:
+        T.buffer_store(result, T.call_pure_extern(dtype, symbol, *(buffer[lane] for buffer in inputs)), [lane])
+    return tir.load(result, (0,), lanes)
+
+
+def _c(value: float, lanes: int) -> Value:
+    return tir.constant(value, "float32", lanes)
+
+
+def _int(value: int, lanes: int) -> Value:
+    return tir.constant(value, "int32", lanes)
+
+
+def _hold(value: Value, lanes: int, dtype: str = "float32") -> Value:
+    return tir.materialise(value, dtype, lanes)
+
+
+def _fma(a: Value, b: Value, c: Value, lanes: int) -> Value:
+    return T.call_llvm_pure_intrin(tir.vector_dtype("float32", lanes), "llvm.fma", a, b, c)
+
+
+def _horner(x: Value, coefficients: Sequence[float], lanes: int) -> Value:
+    """The polynomial whose coefficient of x^k is `coefficients[k]`."""
+    result = _c(coefficients[-1], lanes)
+    for coefficient in reversed(coefficients[:-1]):
+        result = _fma(result, x, _c(coefficient, lanes), lanes)
+    return _hold(result, lanes)
+
+
+def _clamp(x: Value, low: float, high: float, lanes: int) -> Value:
+    """min(max(x, low), high) that keeps NaN; one vmaxps and one vminps."""
+    raised = _hold(T.Select(_c(low, lanes) > x, _c(low, lanes), x), lanes)
+    return _hold(T.Select(_c(high, lanes) < raised, _c(high, lanes), raised), lanes)
+
+
+def _power_of_two(exponent: Value, lanes: int) -> Value:
+    bits = T.shift_left(exponent + _int(127, lanes), _int(23, lanes))
+    return T.reinterpret(tir.vector_dtype("float32", lanes), bits)
+
+
+def _nonzero(result: Value, x: Value, lanes: int) -> Value:
+    """`result`, but x itself where x is zero: keeps the sign of -0.0 in functions with f(x) ~ x."""
+    return _hold(T.Select(T.EQ(x, _c(0.0, lanes)), x, result), lanes)
+
+
+def _exp_reduced(x: Value, lanes: int) -> tuple[Value, Value]:
+    """n and q with e^x = 2^n * (1 + q) and |q| < 0.42."""
+    dtype = tir.vector_dtype("float32", lanes)
+    n = _hold(T.call_llvm_pure_intrin(dtype, "llvm.nearbyint", x * _c(math.log2(math.e), lanes)), lanes)
+    r = _fma(n, _c(-_LN2_HIGH, lanes), x, lanes)
+    r = _hold(_fma(n, _c(-_LN2_LOW, lanes), r, lanes), lanes)
+    return n, _hold(_fma(_horner(r, _EXP, lanes), r * r, r, lanes), lanes)
+
+
+def _log_reduced(x: Value, lanes: int) -> tuple[Value, Value, Value]:
+    """k, f and t with log(x) = k * ln(2) + f + t, 1 + f in [sqrt(1/2), sqrt(2)) and |t| < |f|."""
+    denormal = x < _c(_MIN_NORMAL, lanes)
+    scaled = _hold(T.Select(denormal, x * _c(2.0**23, lanes), x), lanes)
+    bits = _hold(T.reinterpret(tir.vector_dtype("int32", lanes), scaled), lanes, "int32")
+    exponent = T.shift_right(bits - _int(_SQRT_HALF_BITS, lanes), _int(23, lanes))
+    exponent = _hold(exponent, lanes, "int32")
+    mantissa = T.reinterpret(
+        tir.vector_dtype("float32", lanes), bits - T.shift_left(exponent, _int(23, lanes))
+    )
+    f = _hold(mantissa - _c(1.0, lanes), lanes)
+    shift = T.Select(denormal, _c(23.0, lanes), _c(0.0, lanes))
+    k = _hold(T.cast(exponent, tir.vector_dtype("float32", lanes)) - shift, lanes)
+    square = _hold(f * f, lanes)
+    tail = _fma(_horner(f, _LOG, lanes), square * f, square * _c(-0.5, lanes), lanes)
+    return k, f, _hold(tail, lanes)
+
+
+def _log_special(result: Value, x: Value, lanes: int) -> Value:
+    """The logarithm's values at 0, below 0, at infinity and NaN."""
+    result = _hold(result, lanes)
+    at_most_zero = T.Select(T.EQ(x, _c(0.0, lanes)), _c(-math.inf, lanes), _c(math.nan, lanes))
+    result = _hold(T.Select(x > _c(0.0, lanes), result, at_most_zero), lanes)
+    return _hold(T.Select(T.EQ(x, _c(math.inf, lanes)), x, result), lanes)
+
+
+def _odd_rational(x: Value, limit: float, p: Sequence[float], q: Sequence[float], lanes: int) -> Value:
+    """x * P(x^2) / Q(x^2) for |x| <= limit and its sign beyond."""
+    x = _clamp(x, -limit, limit, lanes)
+    square = _hold(x * x, lanes)
+    ratio = _hold(x * _horner(square, p, lanes) / _horner(square, q, lanes), lanes)
+    return _clamp(ratio, -1.0, 1.0, lanes)
