@@ -1,0 +1,1 @@
+"""Measurements of torch_tvm, each a script that prints what it measured and on what machine."""

@@ -1,0 +1,47 @@
+"""The networks that torch_tvm is measured and tested with: standard layers, random weights.
+
+Plain definitions in PyTorch, so that no model package has to be installed; the transformers are built from the
+configurations that the package ``transformers`` has by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.models.encoders import bert, vit
+from benchmarks.models.mobilenet import MobileNetV2
+from benchmarks.models.resnet import BasicBlock, Bottleneck, ResNet
+from benchmarks.models.vgg import VGG
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network by name: how to build it, and an input of a given batch size for it."""
+
+    build: Callable[[], nn.Module]
+    make_input: Callable[[int], Tensor]
+
+
+def _image(batch: int) -> Tensor:
+    return torch.rand(batch, 3, 224, 224)
+
+
+def _tokens(batch: int) -> Tensor:
+    return torch.randint(0, 30522, (batch, 128))
+
+
+MODELS = {
+    "resnet18": Model(lambda: ResNet(BasicBlock, (2, 2, 2, 2)), _image),
+    "resnet34": Model(lambda: ResNet(BasicBlock, (3, 4, 6, 3)), _image),
+    "resnet50": Model(lambda: ResNet(Bottleneck, (3, 4, 6, 3)), _image),
+    "vgg11": Model(lambda: VGG(11), _image),
+    "vgg16": Model(lambda: VGG(16), _image),
+    "mobilenet_v2": Model(MobileNetV2, _image),
+    "bert": Model(lambda: bert("sdpa"), _tokens),
+    "bert_eager": Model(lambda: bert("eager"), _tokens),
+    "vit": Model(vit, _image),
+}
