@@ -25,7 +25,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet18", help="see benchmarks/models (default: resnet18)")
     parser.add_argument("--batch", type=positive, default=1, help="images or sentences in a batch")
-    parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)), help="default: all CPUs")
+    parser.add_argument(
+        "--threads", type=positive, default=len(os.sched_getaffinity(0)), help="default: all CPUs"
+    )
     parser.add_argument("--iters", type=positive, default=20, help="calls in each round")
     parser.add_argument("--rounds", type=positive, default=7, help="rounds; the median counts")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="append time and figures to FILE")
@@ -145,7 +147,10 @@ def main() -> int:
     if options.csv is not None:
         append_csv(options, result)
     if result.difference > TOLERANCE or result.share == 0:
-        print(f"FAILED: the difference must not exceed {TOLERANCE:.0e}, and TVM must run a part", file=sys.stderr)
+        print(
+            f"FAILED: the difference must not exceed {TOLERANCE:.0e}, and TVM must run a part",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -13,7 +13,7 @@ Examples
 True
 """
 
-# ruff: noqa: E402, I001  the order of imports is part of what this file does
+# ruff: noqa: E402  the order of imports is part of what this file does
 from __future__ import annotations
 
 import torch
@@ -24,10 +24,7 @@ check_torch(torch.__version__)  # the extension itself would only say which symb
 
 import tvm_ffi  # noqa: F401  loads libtvm_ffi, which the extension links to
 
-from torch_tvm import _C  # noqa: F401
-from torch_tvm import relay
 from torch_tvm.errors import CompileError, NotConvertibleError
-from torch_tvm.frontend import register_operator, to_relay
 from torch_tvm.process import (
     clear_cache,
     disable,
@@ -50,11 +47,8 @@ __all__ = [
     "enable",
     "enabled",
     "is_enabled",
-    "register_operator",
-    "relay",
     "reset_stats",
     "stats",
-    "to_relay",
 ]
 
 start()

@@ -140,7 +140,9 @@ def _device_type(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected 'cpu', got {value!r}")
     if value in ("gpu", "cuda"):
-        reason = "PyTorch sees no GPU here" if not torch.cuda.is_available() else "TVM plans run on the CPU only"
+        reason = (
+            "PyTorch sees no GPU here" if not torch.cuda.is_available() else "TVM plans run on the CPU only"
+        )
         raise ValueError(f"{name}: {value!r} cannot be used: {reason}; the valid value is 'cpu'")
     if value != "cpu":
         raise ValueError(f"{name}: expected 'cpu', got {value!r}")

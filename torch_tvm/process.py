@@ -24,9 +24,19 @@ _options = Options()
 def _apply(options: Options, switched_on: bool) -> None:
     """Hand options and switch to the core; the caller holds the lock."""
     global _options  # noqa: PLW0603  the one record of what the process was asked for
+    if options.debug:
+        _show_debug_log()
     _C.set_options(options.core())
     _C.set_enabled(switched_on)
     _options = options
+
+
+def _show_debug_log() -> None:
+    """Let the log reach the terminal, as far as the program has not arranged logging itself."""
+    if not LOGGER.hasHandlers():
+        LOGGER.addHandler(logging.StreamHandler())
+    if LOGGER.level == logging.NOTSET:
+        LOGGER.setLevel(logging.DEBUG)
 
 
 def enable(**options: Unpack[OptionArguments]) -> None:

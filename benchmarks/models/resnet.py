@@ -70,7 +70,9 @@ class Bottleneck(_Block):
 class ResNet(nn.Module):
     """A stem, four stages of `depths` blocks each, and a linear classifier."""
 
-    def __init__(self, block: type[_Block], depths: Sequence[int], classes: int = 1000, width: int = 64) -> None:
+    def __init__(
+        self, block: type[_Block], depths: Sequence[int], classes: int = 1000, width: int = 64
+    ) -> None:
         super().__init__()
         self.conv1 = _conv(3, width, 7, stride=2)
         self.bn1 = nn.BatchNorm2d(width)
