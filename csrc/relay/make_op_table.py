@@ -1,7 +1,7 @@
 """Writes attrs_table.inc and op_table.inc from a dump of an operator registry of TVM 0.19.
 
-Run once per registry: ``python csrc/relay/make_op_table.py relay_ops.json`` (the format of the dump: a list
-``ops`` with name, args, attrs_type, attrs_type_built, pattern; a dict ``attrs`` with the fields of each class).
+Run once per registry: ``python csrc/relay/make_op_table.py relay_ops.json``. The dump has a list ``ops`` (name,
+args, attrs_type, attrs_type_built, pattern) and a dict ``attrs`` (the fields of each class).
 """
 
 import json
@@ -36,7 +36,7 @@ KINDS = {
     "Expr": "kExpr",
     "Constant": "kExpr",
 }
-# IndexExpr fields of vision operators that hold floats; their declared defaults show it, but not all have one.
+# IndexExpr fields of vision operators that hold floats, as their declared defaults show.
 FLOAT_FIELDS = {"sizes", "ratios", "steps", "offsets", "variances", "scales"}
 
 

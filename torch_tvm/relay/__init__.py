@@ -1,0 +1,67 @@
+"""Relay, the graph IR of TVM 0.19: expressions, operators, text, types.
+
+Operators are called by name: ``relay.add(x, y)``, ``relay.nn.conv2d(x, w, padding=1)``; see
+:mod:`torch_tvm.relay.op`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch_tvm.relay import op
+from torch_tvm.relay.expr import (
+    BoxInt,
+    Call,
+    Constant,
+    Expr,
+    Function,
+    FuncType,
+    GlobalVar,
+    If,
+    IRModule,
+    Let,
+    Op,
+    Span,
+    TensorType,
+    Tuple,
+    TupleGetItem,
+    TupleType,
+    Type,
+    Var,
+    const,
+    structural_equal,
+    structural_hash,
+)
+
+__all__ = [
+    "BoxInt",
+    "Call",
+    "Constant",
+    "Expr",
+    "FuncType",
+    "Function",
+    "GlobalVar",
+    "IRModule",
+    "If",
+    "Let",
+    "Op",
+    "Span",
+    "TensorType",
+    "Tuple",
+    "TupleGetItem",
+    "TupleType",
+    "Type",
+    "Var",
+    "const",
+    "op",
+    "structural_equal",
+    "structural_hash",
+]
+
+
+def __getattr__(name: str) -> Any:
+    return op.__getattr__(name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *dir(op._root)])

@@ -1,0 +1,388 @@
+"""Relay expressions and types: the Python face of the objects of csrc/relay.
+
+All are immutable but for ``span`` and ``checked_type``. ``==`` is identity;
+:func:`torch_tvm.relay.structural_equal` compares programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import tvm  # noqa: F401  libtvm registers JSON and pickle of tensors
+import tvm_ffi
+from tvm_ffi.dataclasses import c_class
+
+_get_op = tvm_ffi.get_global_func("torch_tvm.relay.get_op")
+_as_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.as_text", allow_missing=True)
+_type_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.type_text", allow_missing=True)
+
+
+class _Node(tvm_ffi.Object):
+    """An object whose class csrc/relay defines."""
+
+    if TYPE_CHECKING:
+
+        def __ffi_init__(self, *args: Any) -> None:
+            """Construct the C++ object; installed by tvm_ffi."""
+
+
+class _Printable(_Node):
+    """What expressions and modules share."""
+
+    def astext(self, show_meta_data: bool = True) -> str:
+        """Return the program in Relay's text format 0.0.5, which :func:`torch_tvm.relay.parse` reads.
+
+        Parameters
+        ----------
+        show_meta_data
+            Append the tensors (the ``#[metadata]`` section). Text without it is for people and may not parse.
+
+        Examples
+        --------
+        >>> from torch_tvm import relay
+        >>> x = relay.Var("x", relay.TensorType((2, 3), "float32"))
+        >>> print(relay.IRModule.from_expr(relay.Function([x], relay.nn.relu(x))).astext())
+        #[version = "0.0.5"]
+        def @main(%x: Tensor[(2, 3), float32]) {
+          nn.relu(%x)
+        }
+        <BLANKLINE>
+        """
+        return str(_as_text(self, show_meta_data))
+
+    def __str__(self) -> str:
+        return self.astext(show_meta_data=False)
+
+    def __repr__(self) -> str:
+        return f"<relay.{type(self).__name__}>"
+
+
+@c_class("torch_tvm.relay.Span", repr=False)
+class Span(_Node):
+    """A range of the user's source; lines and columns as the source counts them."""
+
+    source_name: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+    def __init__(
+        self, source_name: str, line: int = 0, column: int = 0, end_line: int = 0, end_column: int = 0
+    ) -> None:
+        self.__ffi_init__(source_name, line, column, end_line, end_column)
+
+    def __repr__(self) -> str:
+        return f"{self.source_name}:{self.line}:{self.column}"
+
+
+@c_class("torch_tvm.relay.Type", init=False, repr=False)
+class Type(_Node):
+    """Base of :class:`TensorType`, :class:`TupleType` and :class:`FuncType`."""
+
+    def __repr__(self) -> str:
+        return str(_type_text(self))
+
+
+@c_class("torch_tvm.relay.TensorType", repr=False)
+class TensorType(Type):
+    """A dense tensor. A size of -1 is not known before run time (``?`` in text).
+
+    Examples
+    --------
+    >>> from torch_tvm import relay
+    >>> relay.TensorType((2, 3), "float32")
+    Tensor[(2, 3), float32]
+    """
+
+    shape: Sequence[int]
+    dtype: Any
+    size_boxes: Sequence[Any] | None
+
+    def __init__(self, shape: Sequence[int], dtype: Any = "float32") -> None:
+        self.__ffi_init__(tuple(shape), dtype)
+
+
+@c_class("torch_tvm.relay.TupleType", repr=False)
+class TupleType(Type):
+    """The type of a tuple."""
+
+    fields: Sequence[Type]
+
+    def __init__(self, fields: Sequence[Type]) -> None:
+        self.__ffi_init__(list(fields))
+
+
+@c_class("torch_tvm.relay.FuncType", repr=False)
+class FuncType(Type):
+    """The type of a function."""
+
+    arg_types: Sequence[Type]
+    ret_type: Type
+
+    def __init__(self, arg_types: Sequence[Type], ret_type: Type) -> None:
+        self.__ffi_init__(list(arg_types), ret_type)
+
+
+@c_class("torch_tvm.relay.Expr", init=False, repr=False)
+class Expr(_Printable):
+    """Base of all expressions.
+
+    Attributes
+    ----------
+    span : Span or None
+        Where in the user's source the expression comes from.
+    checked_type : Type or None
+        Filled by :func:`torch_tvm.relay.infer_type`.
+    """
+
+    span: Span | None
+    checked_type: Type | None
+
+
+@c_class("torch_tvm.relay.Var", repr=False)
+class Var(Expr):
+    """A parameter or let-bound variable. Identity, not the name, tells variables apart."""
+
+    name_hint: str
+    type_annotation: Type | None
+
+    def __init__(self, name_hint: str, type_annotation: Type | None = None, span: Span | None = None) -> None:
+        self.__ffi_init__(name_hint, type_annotation, span)
+
+
+@c_class("torch_tvm.relay.Constant", repr=False)
+class Constant(Expr):
+    """A tensor known at compile time. The data is copied from torch tensors and from what numpy accepts.
+
+    Examples
+    --------
+    >>> from torch_tvm import relay
+    >>> relay.Constant([[1.0, 2.0]]).numpy()
+    array([[1., 2.]])
+    """
+
+    data: tvm_ffi.Tensor
+
+    def __init__(self, data: Any, span: Span | None = None) -> None:
+        if isinstance(data, torch.Tensor):
+            data = tvm_ffi.from_dlpack(data.detach().cpu().contiguous().clone())
+        elif not isinstance(data, tvm_ffi.Tensor):
+            data = tvm_ffi.from_dlpack(np.array(data, order="C"))
+        self.__ffi_init__(data, span)
+
+    def numpy(self) -> np.ndarray:
+        """Return the data as a numpy array that shares memory with it (not for bfloat16)."""
+        return np.from_dlpack(self.data)
+
+
+@c_class("torch_tvm.relay.GlobalVar", repr=False)
+class GlobalVar(Expr):
+    """A function of the module, by name."""
+
+    name_hint: str
+
+    def __init__(self, name_hint: str, span: Span | None = None) -> None:
+        self.__ffi_init__(name_hint, span)
+
+
+@c_class("torch_tvm.relay.Op", init=False, repr=False)
+class Op(Expr):
+    """An operator; get one with ``Op.get("nn.relu")``."""
+
+    name: str
+
+    @staticmethod
+    def get(name: str) -> Op:
+        """Return the operator of this name, always the same object.
+
+        Raises
+        ------
+        ValueError
+            If TVM 0.19's Relay has no such operator.
+        """
+        op: Op = _get_op(name)
+        return op
+
+    def __repr__(self) -> str:
+        return f"Op({self.name})"
+
+
+@c_class("torch_tvm.relay.Call", repr=False)
+class Call(Expr):
+    """A call of an operator (by name or :class:`Op`) or of a function value.
+
+    For an operator the number of operands is checked, and ``attrs`` is completed with the defaults and
+    converted to the declared kinds.
+
+    Raises
+    ------
+    ValueError
+        For an unknown operator, a wrong number of operands, an unknown or a missing attribute.
+    TypeError
+        For an attribute of the wrong kind.
+    """
+
+    op: Expr
+    args: Sequence[Expr]
+    attrs: Mapping[str, Any]
+
+    def __init__(
+        self,
+        op: Expr | str,
+        args: Sequence[Expr],
+        attrs: Mapping[str, Any] | None = None,
+        span: Span | None = None,
+    ) -> None:
+        callee = Op.get(op) if isinstance(op, str) else op
+        self.__ffi_init__(callee, list(args), dict(attrs or {}), span)
+
+
+@c_class("torch_tvm.relay.Tuple", repr=False)
+class Tuple(Expr):
+    """A tuple of expressions."""
+
+    fields: Sequence[Expr]
+
+    def __init__(self, fields: Sequence[Expr], span: Span | None = None) -> None:
+        self.__ffi_init__(list(fields), span)
+
+
+@c_class("torch_tvm.relay.TupleGetItem", repr=False)
+class TupleGetItem(Expr):
+    """One field of a tuple."""
+
+    tuple: Expr
+    index: int
+
+    def __init__(self, tuple: Expr, index: int, span: Span | None = None) -> None:
+        self.__ffi_init__(tuple, index, span)
+
+
+@c_class("torch_tvm.relay.Let", repr=False)
+class Let(Expr):
+    """Bind ``var`` to ``value`` in ``body``; a function value may use ``var`` itself."""
+
+    var: Var
+    value: Expr
+    body: Expr
+
+    def __init__(self, var: Var, value: Expr, body: Expr, span: Span | None = None) -> None:
+        self.__ffi_init__(var, value, body, span)
+
+
+@c_class("torch_tvm.relay.If", repr=False)
+class If(Expr):
+    """``true_branch`` if the rank-0 boolean ``cond`` holds, else ``false_branch``."""
+
+    cond: Expr
+    true_branch: Expr
+    false_branch: Expr
+
+    def __init__(self, cond: Expr, true_branch: Expr, false_branch: Expr, span: Span | None = None) -> None:
+        self.__ffi_init__(cond, true_branch, false_branch, span)
+
+
+@c_class("torch_tvm.relay.Function", repr=False)
+class Function(Expr):
+    """A function of distinct variables."""
+
+    params: Sequence[Var]
+    body: Expr
+    ret_type: Type | None
+    attrs: Mapping[str, Any]
+
+    def __init__(
+        self,
+        params: Sequence[Var],
+        body: Expr,
+        ret_type: Type | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        span: Span | None = None,
+    ) -> None:
+        self.__ffi_init__(list(params), body, ret_type, dict(attrs or {}), span)
+
+
+@c_class("torch_tvm.relay.BoxInt", repr=False)
+class BoxInt(_Node):
+    """An integer that TVM 0.19 holds as an object, as ``split``'s ``indices_or_sections`` may."""
+
+    value: int
+
+    def __init__(self, value: int) -> None:
+        self.__ffi_init__(value)
+
+    def __index__(self) -> int:
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"BoxInt({self.value})"
+
+
+@c_class("torch_tvm.relay.IRModule", repr=False)
+class IRModule(_Printable):
+    """Functions by name; ``main`` is the entry.
+
+    Examples
+    --------
+    >>> from torch_tvm import relay
+    >>> x = relay.Var("x", relay.TensorType((2,), "float32"))
+    >>> module = relay.IRModule.from_expr(relay.Function([x], relay.exp(x)))
+    >>> module["main"].params[0].name_hint
+    'x'
+    """
+
+    functions: Mapping[str, Function]
+
+    def __init__(self, functions: Mapping[str, Function] | None = None) -> None:
+        self.__ffi_init__(dict(functions or {}))
+
+    @classmethod
+    def from_expr(cls, expr: Expr) -> IRModule:
+        """Make a module whose ``main`` is this function, or a function without parameters around ``expr``."""
+        return cls({"main": expr if isinstance(expr, Function) else Function([], expr)})
+
+    def __getitem__(self, name: str) -> Function:
+        return self.functions[name]
+
+
+def const(value: Any, dtype: str | None = None) -> Constant:
+    """Make a constant; Python floats become float32 and ints int32 unless ``dtype`` says otherwise.
+
+    Examples
+    --------
+    >>> from torch_tvm import relay
+    >>> print(relay.const(2, "int64"))
+    2i64
+    """
+    if isinstance(value, torch.Tensor):
+        return Constant(value if dtype is None else value.to(getattr(torch, dtype)))
+    array = np.asarray(value)
+    if dtype == "bfloat16":
+        return Constant(torch.from_numpy(array.astype(np.float64)).to(torch.bfloat16))
+    if dtype is None and not isinstance(value, np.ndarray | np.generic):
+        dtype = {"f": "float32", "i": "int32"}.get(array.dtype.kind)
+    return Constant(array if dtype is None else array.astype(dtype))
+
+
+def structural_equal(lhs: Any, rhs: Any, map_free_vars: bool = False) -> bool:
+    """Compare two programs: variables up to renaming, tensors by content, sharing of calls by structure.
+
+    Examples
+    --------
+    >>> from torch_tvm import relay
+    >>> def double(name):
+    ...     x = relay.Var(name, relay.TensorType((2,), "float32"))
+    ...     return relay.Function([x], relay.add(x, x))
+    >>> relay.structural_equal(double("x"), double("y"))
+    True
+    """
+    return bool(tvm_ffi.structural_equal(lhs, rhs, map_free_vars=map_free_vars))
+
+
+def structural_hash(node: Any, map_free_vars: bool = False) -> int:
+    """Return a hash that agrees with :func:`structural_equal`."""
+    return int(tvm_ffi.structural_hash(node, map_free_vars=map_free_vars))
