@@ -47,7 +47,12 @@ def kernel(name: str, parameters: Sequence[Parameter], body: Callable[..., None]
 
 def unaligned_buffer(shape: Sequence[int], dtype: str) -> Buffer:
     """A buffer that promises no more than its elements' alignment: torch tensors begin anywhere."""
-    return T.buffer(tuple(shape) or (1,), dtype, align=max(1, tvm.DataType(dtype).bits // 8))
+    return T.buffer(tuple(shape), dtype, align=element_bytes(dtype))
+
+
+def element_bytes(dtype: str) -> int:
+    """The size of one element in memory."""
+    return max(1, tvm.DataType(dtype).bits // 8)
 
 
 def vector_dtype(dtype: str, lanes: int) -> str:

@@ -1,0 +1,111 @@
+"""How a kernel reads or writes an operand that is not laid out like its iteration space: strides, and loops that they let collapse."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.tirx.script import builder as T
+
+from torch_tvm.kernels import tir
+
+Index = Any  # int or PrimExpr
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a kernel finds the elements of an operand inside a contiguous tensor.
+
+    Element (i0, i1, ...) of the operand is element `offset + i0 * strides[0] + i1 * strides[1] + ...` of the tensor of shape
+    `buffer_shape`. A permutation, a slice, an expansion and a diagonal are views; strides may be zero or negative.
+
+    Examples
+    --------
+    >>> from torch_tvm.kernels.views import permuted
+    >>> permuted((2, 3, 5), (2, 0, 1))
+    View(buffer_shape=(2, 3, 5), strides=(1, 15, 5), offset=0)
+    """
+
+    buffer_shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    def check(self, shape: Sequence[int], what: str) -> None:
+        """Raise ValueError unless every element of an operand of this shape lies inside the tensor."""
+        if len(self.strides) != len(shape):
+            raise ValueError(f"{what} of shape {tuple(shape)} needs {len(shape)} strides, got {self.strides}")
+        reach = [(size - 1) * stride for size, stride in zip(shape, self.strides, strict=True)]
+        low = self.offset + sum(step for step in reach if step < 0)
+        high = self.offset + sum(step for step in reach if step > 0)
+        if low < 0 or high >= math.prod(self.buffer_shape):
+            raise ValueError(f"{what} reads elements {low} to {high} of a tensor of shape {self.buffer_shape}")
+
+
+def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides, in elements, of a tensor in row-major order."""
+    return tuple(itertools.accumulate(reversed([*shape[1:], 1]), lambda a, b: a * b))[::-1] if shape else ()
+
+
+def contiguous(shape: tuple[int, ...]) -> View:
+    """View a whole tensor as it lies in memory."""
+    return View(shape, contiguous_strides(shape))
+
+
+def permuted(buffer_shape: tuple[int, ...], axes: Sequence[int]) -> View:
+    """View a tensor with its dimensions permuted: dimension k of the operand is dimension `axes[k]` of the tensor."""
+    strides = contiguous_strides(buffer_shape)
+    return View(buffer_shape, tuple(strides[axis] for axis in axes))
+
+
+def broadcast_strides(view: View, shape: Sequence[int], target: Sequence[int]) -> tuple[int, ...]:
+    """Strides of an operand over the dimensions of the iteration space that it is broadcast to."""
+    missing = len(target) - len(shape)
+    own = [0 if size == 1 else stride for size, stride in zip(shape, view.strides, strict=True)]
+    return (*[0] * missing, *own)
+
+
+@dataclass(frozen=True)
+class Space:
+    """A loop nest, outermost first, and each operand's strides over its loops."""
+
+    sizes: tuple[int, ...]
+    strides: tuple[tuple[int, ...], ...]
+
+
+def collapse(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> Space:
+    """Drop loops that run once and fuse neighbours that every operand walks through as one; at least one loop stays."""
+    loops: list[tuple[int, list[int]]] = []
+    for axis, size in enumerate(sizes):
+        steps = [operand[axis] for operand in strides]
+        if size == 1:
+            continue
+        if loops and all(outer == inner * size for outer, inner in zip(loops[-1][1], steps, strict=True)):
+            loops[-1] = (loops[-1][0] * size, steps)
+        else:
+            loops.append((size, steps))
+    if not loops:
+        loops = [(1, [1] * len(strides))]
+    by_operand = zip(*(steps for _, steps in loops), strict=True)
+    return Space(tuple(size for size, _ in loops), tuple(tuple(steps) for steps in by_operand))
+
+
+def flat(buffer: Any, shape: Sequence[int], dtype: str) -> Any:
+    """The same memory as a tensor of one dimension."""
+    return T.decl_buffer((max(1, math.prod(shape)),), dtype, data=buffer.data, align=tir.element_bytes(dtype))
+
+
+def load(buffer: Any, offset: Index, stride: int, lanes: int) -> Any:
+    """Load `lanes` elements that lie `stride` apart in a flat buffer."""
+    if lanes == 1:
+        return buffer[offset]
+    if stride == 0:
+        return T.broadcast(buffer[offset], lanes)
+    return buffer[T.ramp(offset, stride, lanes)]
+
+
+def store(buffer: Any, value: Any, offset: Index, stride: int, lanes: int) -> None:
+    """Store `lanes` elements that lie `stride` apart in a flat buffer."""
+    T.buffer_store(buffer, value, [T.ramp(offset, stride, lanes) if lanes > 1 else offset])
