@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 import tvm_ffi
 from tvm_ffi.dataclasses import c_class
 
@@ -173,3 +174,58 @@ class Plan(tvm_ffi.Object):
             packing_arena_bytes,
             dict(info or {}),
         )
+
+
+class Executor:
+    """A plan ready to run on torch tensors.
+
+    Thread-safe; the interpreter lock is released while kernels run.
+
+    Parameters
+    ----------
+    plan
+        The plan. Its input and output buffers have the physical order of these examples.
+    inputs, weights, outputs
+        Tensors (on any device, also "meta") with the dtype, sizes and strides that the plan was compiled
+        for, and those of the results that it shall return.
+
+    Raises
+    ------
+    ValueError
+        If a buffer of the plan has another number of bytes than its tensor.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        inputs: Sequence[torch.Tensor],
+        outputs: Sequence[torch.Tensor],
+        weights: Sequence[torch.Tensor] = (),
+    ) -> None:
+        self._core = torch.classes.torch_tvm.Executor(
+            plan.__chandle__(), list(inputs), list(weights), list(outputs)
+        )
+
+    def __call__(
+        self, *inputs: torch.Tensor, weights: Sequence[torch.Tensor] = (), timed: bool = False
+    ) -> list[torch.Tensor]:
+        """Run the plan.
+
+        Parameters
+        ----------
+        inputs
+            Tensors of the sizes and dtypes that the plan was compiled for; copied where strides differ.
+        weights
+            Packed at the first call and when they changed.
+        timed
+            Time every kernel, see `kernel_times`, and show it to torch.profiler.
+        """
+        return self._core.run(list(inputs), list(weights), timed)
+
+    def kernel_times(self) -> list[tuple[str, int, float]]:
+        """Name, calls and seconds of every step, summed over the timed calls."""
+        return self._core.kernel_times()
+
+    def forget_bindings(self) -> None:
+        """Drop what was packed from weights."""
+        self._core.forget_bindings()

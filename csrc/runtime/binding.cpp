@@ -1,0 +1,220 @@
+#include "runtime/binding.h"
+
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <unordered_set>
+#include <utility>
+
+#include "core/stats.h"
+
+namespace torch_tvm::runtime {
+namespace {
+
+// Dead weights give their memory back within this many calls of a thread; a sweep costs about 1 us
+// per 100 weights.
+constexpr uint32_t kCallsPerSweep = 4096;
+
+uint32_t VersionOf(const c10::TensorImpl* tensor) {
+  return tensor->version_counter().enabled() ? tensor->version_counter().current_version() : 0;
+}
+
+template <typename T>
+c10::weak_intrusive_ptr<T> Weak(T* target) {
+  return c10::weak_intrusive_ptr<T>(c10::intrusive_ptr<T>::unsafe_reclaim_from_nonowning(target));
+}
+
+// Every cache of the process, for SweepBindings.
+class Registry {
+ public:
+  static Registry& Get() {
+    static auto* registry = new Registry;  // caches may die after static destructors ran
+    return *registry;
+  }
+
+  void Add(BindingCache* cache) {
+    std::lock_guard lock(mutex_);
+    caches_.insert(cache);
+  }
+
+  void Remove(BindingCache* cache) {
+    std::lock_guard lock(mutex_);
+    caches_.erase(cache);
+  }
+
+  void Sweep() {
+    std::lock_guard lock(mutex_);
+    for (BindingCache* cache : caches_) cache->Sweep();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unordered_set<BindingCache*> caches_;
+};
+
+}  // namespace
+
+WeightIdentity::WeightIdentity(c10::TensorImpl* weight)
+    : impl_(weight),
+      storage_(weight->unsafe_storage().unsafeGetStorageImpl()),
+      data_(storage_->data()),
+      offset_(weight->storage_offset()),
+      version_(VersionOf(weight)),
+      dtype_(weight->dtype()),
+      weak_impl_(Weak(weight)),
+      weak_storage_(Weak(weight->unsafe_storage().unsafeGetStorageImpl())) {
+  geometry_.append(weight->sizes().begin(), weight->sizes().end());
+  geometry_.append(weight->strides().begin(), weight->strides().end());
+}
+
+bool WeightIdentity::Matches(const c10::TensorImpl* weight) const {
+  if (weight != impl_ || weight->unsafe_storage().unsafeGetStorageImpl() != storage_ ||
+      storage_->data() != data_ || VersionOf(weight) != version_ ||
+      weight->storage_offset() != offset_ || weight->dtype() != dtype_) {
+    return false;
+  }
+  const c10::IntArrayRef sizes = weight->sizes();
+  return 2 * sizes.size() == geometry_.size() &&
+         std::equal(sizes.begin(), sizes.end(), geometry_.begin()) &&
+         std::equal(weight->strides().begin(), weight->strides().end(),
+                    geometry_.begin() + sizes.size());
+}
+
+Binding::Binding(std::shared_ptr<const Program> program, BorrowedTensors weights)
+    : program_(std::move(program)), tensors_(program_->tensors()) {
+  const PlanObj& plan = program_->plan();
+  // Before packing, so that a write during it shows as a change.
+  identities_.reserve(weights.size());
+  for (c10::TensorImpl* weight : weights) identities_.emplace_back(weight);
+  if (plan.packed_bytes > 0) packed_ = Block(plan.packed_bytes);
+  const std::vector<char*> addresses = Addresses(weights);
+  Program::Fill(program_->binding_sources(), addresses, tensors_.data());
+  if (!plan.packing_steps.empty()) {
+    const Arena arena(plan.packing_arena_bytes);
+    std::vector<DLTensor> tensors = tensors_;
+    std::vector<char*> slots(1 + plan.num_inputs + plan.num_outputs, nullptr);
+    slots[0] = arena.data();
+    Program::Fill(program_->call_sources(), slots, tensors.data());
+    program_->RunPackingSteps(tensors.data());
+  }
+  bytes_ += plan.packed_bytes;
+  if (bytes_ == 0) return;
+  Stats::Get().packed += 1;
+  Stats::Get().packed_bytes += bytes_;
+}
+
+Binding::~Binding() { Stats::Get().packed_bytes -= bytes_; }
+
+std::vector<char*> Binding::Addresses(BorrowedTensors weights) {
+  const at::AutoDispatchBelowADInplaceOrView plain;
+  std::vector<char*> addresses = {packed_.data()};
+  for (c10::TensorImpl* impl : weights) {
+    at::Tensor weight(Borrow(impl));
+    if (!weight.is_contiguous()) {
+      weight = weight.contiguous();
+      bytes_ += static_cast<int64_t>(weight.nbytes());
+      copies_.push_back(weight);
+    }
+    addresses.push_back(static_cast<char*>(const_cast<void*>(weight.const_data_ptr())));
+  }
+  return addresses;
+}
+
+bool Binding::Matches(BorrowedTensors weights) const {
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (!identities_[i].Matches(weights[i])) return false;
+  }
+  return true;
+}
+
+bool Binding::IsFor(BorrowedTensors weights) const {
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (!identities_[i].IsTensor(weights[i])) return false;
+  }
+  return true;
+}
+
+bool Binding::Died() const {
+  return std::any_of(identities_.begin(), identities_.end(),
+                     [](const WeightIdentity& identity) { return identity.Died(); });
+}
+
+BindingCache::BindingCache(std::shared_ptr<const Program> program, std::vector<TensorSpec> weights)
+    : program_(std::move(program)), weights_(std::move(weights)), list_(std::make_shared<List>()) {
+  Registry::Get().Add(this);
+}
+
+BindingCache::~BindingCache() { Registry::Get().Remove(this); }
+
+std::shared_ptr<const BindingCache::List> BindingCache::Snapshot() const {
+  std::lock_guard lock(mutex_);
+  return list_;
+}
+
+std::shared_ptr<const Binding> BindingCache::Bind(BorrowedTensors weights) {
+  TORCH_CHECK(weights.size() == weights_.size(), "plan ", std::string(program_->plan().name),
+              " takes ", weights_.size(), " weights, got ", weights.size());
+  static thread_local uint32_t calls = 0;
+  if (++calls % kCallsPerSweep == 0) SweepBindings();
+  const std::shared_ptr<const List> known = Snapshot();
+  for (const auto& binding : *known) {
+    if (binding->Matches(weights)) return binding;
+  }
+  if (!Fits(weights)) return nullptr;
+  SweepBindings();
+  return Pack(weights);
+}
+
+std::shared_ptr<const Binding> BindingCache::Pack(BorrowedTensors weights) {
+  std::lock_guard lock(packing_);
+  const std::shared_ptr<const List> known = Snapshot();
+  for (const auto& binding : *known) {
+    if (binding->Matches(weights)) return binding;
+  }
+  auto binding = std::make_shared<const Binding>(program_, weights);
+  Insert(binding, weights);
+  return binding;
+}
+
+void BindingCache::Insert(std::shared_ptr<const Binding> binding, BorrowedTensors weights) {
+  auto updated = std::make_shared<List>();
+  updated->push_back(std::move(binding));
+  std::shared_ptr<const List> outdated;  // dies after the lock
+  std::lock_guard lock(mutex_);
+  for (const auto& other : *list_) {
+    if (updated->size() < kMaxBindings && !other->IsFor(weights)) updated->push_back(other);
+  }
+  outdated = std::exchange(list_, std::move(updated));
+}
+
+bool BindingCache::Fits(BorrowedTensors weights) const {
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (weights[i]->sizes() != weights_[i].sizes ||
+        weights[i]->dtype() != c10::scalarTypeToTypeMeta(weights_[i].dtype)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void BindingCache::Sweep() {
+  std::shared_ptr<const List> outdated;  // dies after the lock
+  std::lock_guard lock(mutex_);
+  const auto died = [](const std::shared_ptr<const Binding>& binding) { return binding->Died(); };
+  if (std::none_of(list_->begin(), list_->end(), died)) return;
+  auto alive = std::make_shared<List>();
+  std::remove_copy_if(list_->begin(), list_->end(), std::back_inserter(*alive), died);
+  outdated = std::exchange(list_, std::move(alive));
+}
+
+void BindingCache::Clear() {
+  std::shared_ptr<const List> none = std::make_shared<List>();
+  std::lock_guard lock(mutex_);
+  list_.swap(none);
+}
+
+void SweepBindings() { Registry::Get().Sweep(); }
+
+}  // namespace torch_tvm::runtime

@@ -1,0 +1,138 @@
+#include "runtime/program.h"
+
+#include <ATen/record_function.h>
+#include <c10/util/Exception.h>
+
+#include <array>
+#include <chrono>
+#include <utility>
+
+namespace torch_tvm::runtime {
+namespace {
+
+// Kernels refuse a null address, which is what torch gives for a tensor without elements.
+alignas(kAlignment) char no_elements[kAlignment];
+
+// More only where a kernel concatenates many tensors.
+constexpr size_t kStackArgs = 16;
+
+}  // namespace
+
+Program::Program(Plan plan) : plan_(std::move(plan)) {
+  const auto count = static_cast<int64_t>(plan_->buffers.size());
+  extents_.reserve(count);
+  tensors_.reserve(count);
+  for (int64_t i = 0; i < count; ++i) {
+    AddTensor(plan_->buffers[i]);
+    AddSource(i, plan_->buffers[i]);
+  }
+  packing_steps_ = Prepare(plan_->packing_steps);
+  steps_ = Prepare(plan_->steps);
+  clocks_ = std::make_unique<Clock[]>(steps_.size());
+}
+
+std::vector<Program::Call> Program::Prepare(const ffi::Array<Step>& steps) const {
+  std::vector<Call> calls;
+  calls.reserve(steps.size());
+  for (const Step& step : steps) {
+    calls.push_back({step->function, {step->args.begin(), step->args.end()}, step->name});
+  }
+  return calls;
+}
+
+void Program::AddTensor(const Buffer& buffer) {
+  const auto rank = static_cast<int64_t>(buffer->shape.size());
+  std::vector<int64_t> extents(buffer->shape.begin(), buffer->shape.end());
+  extents.resize(2 * rank, 1);
+  for (int64_t i = rank - 1; i > 0; --i) extents[rank + i - 1] = extents[rank + i] * extents[i];
+  DLTensor tensor{};
+  tensor.device = {kDLCPU, 0};
+  tensor.ndim = static_cast<int32_t>(rank);
+  tensor.dtype = buffer->dtype;
+  tensor.shape = extents.data();
+  tensor.strides = extents.data() + rank;
+  if (buffer->place == BufferKind::kConstant) {
+    const ffi::Tensor constant = plan_->constants[buffer->index];
+    tensor.data = static_cast<char*>(constant.data_ptr()) + constant.byte_offset();
+  }
+  extents_.push_back(std::move(extents));
+  tensors_.push_back(tensor);
+}
+
+void Program::AddSource(int64_t tensor, const Buffer& buffer) {
+  switch (buffer->place) {
+    case BufferKind::kPacked:
+      binding_sources_.push_back({tensor, 0, buffer->offset});
+      break;
+    case BufferKind::kWeight:
+      binding_sources_.push_back({tensor, 1 + buffer->index, 0});
+      break;
+    case BufferKind::kArena:
+      call_sources_.push_back({tensor, 0, buffer->offset});
+      break;
+    case BufferKind::kInput:
+      call_sources_.push_back({tensor, 1 + buffer->index, 0});
+      break;
+    case BufferKind::kOutput:
+      call_sources_.push_back({tensor, 1 + plan_->num_inputs + buffer->index, 0});
+      break;
+    case BufferKind::kConstant:
+      break;
+  }
+}
+
+void Program::Fill(const std::vector<AddressSource>& sources, c10::ArrayRef<char*> slots,
+                   DLTensor* tensors) {
+  for (const AddressSource& source : sources) {
+    char* base = slots[source.slot];
+    tensors[source.tensor].data = base != nullptr ? base + source.offset : no_elements;
+  }
+}
+
+void Program::RunPackingSteps(DLTensor* tensors) const {
+  for (const Call& call : packing_steps_) Invoke(call, tensors);
+}
+
+void Program::RunSteps(DLTensor* tensors, bool timed) const {
+  if (!timed) {
+    for (const Call& call : steps_) Invoke(call, tensors);
+    return;
+  }
+  for (size_t i = 0; i < steps_.size(); ++i) InvokeTimed(steps_[i], tensors, &clocks_[i]);
+}
+
+void Program::Invoke(const Call& call, DLTensor* tensors) const {
+  std::array<ffi::AnyView, kStackArgs> few;
+  std::vector<ffi::AnyView> many(call.args.size() > kStackArgs ? call.args.size() : 0);
+  ffi::AnyView* args = many.empty() ? few.data() : many.data();
+  for (size_t i = 0; i < call.args.size(); ++i) args[i] = tensors + call.args[i];
+  ffi::Any nothing;
+  try {
+    call.function.CallPacked(args, static_cast<int32_t>(call.args.size()), &nothing);
+  } catch (const ffi::Error& error) {
+    TORCH_CHECK(false, "kernel ", call.name, " of plan ", std::string(plan_->name),
+                " failed: ", std::string(error.kind()), ": ", std::string(error.message()));
+  }
+}
+
+void Program::InvokeTimed(const Call& call, DLTensor* tensors, Clock* clock) const {
+  at::RecordFunction record(at::RecordScope::FUNCTION);
+  if (record.isActive()) record.before(call.name);
+  const auto start = std::chrono::steady_clock::now();
+  Invoke(call, tensors);
+  const auto took = std::chrono::steady_clock::now() - start;
+  clock->calls.fetch_add(1, std::memory_order_relaxed);
+  clock->nanoseconds.fetch_add(std::chrono::nanoseconds(took).count(), std::memory_order_relaxed);
+}
+
+std::vector<KernelTime> Program::Times() const {
+  std::vector<KernelTime> times;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    times.push_back(
+        {steps_[i].name, clocks_[i].calls.load(std::memory_order_relaxed),
+         1e-9 * static_cast<double>(clocks_[i].nanoseconds.load(std::memory_order_relaxed))});
+  }
+  return times;
+}
+
+}  // namespace torch_tvm::runtime

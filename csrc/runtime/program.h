@@ -1,0 +1,80 @@
+// A plan made ready to run: every DLTensor prebuilt, so that a call fills in addresses and nothing
+// else.
+#pragma once
+
+#include <c10/util/ArrayRef.h>
+#include <tvm/ffi/tvm_ffi.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/plan.h"
+
+namespace torch_tvm::runtime {
+
+// Where one DLTensor gets its address from: base address number `slot`, plus `offset` bytes.
+struct AddressSource {
+  int64_t tensor;
+  int64_t slot;
+  int64_t offset;
+};
+
+struct KernelTime {
+  std::string name;
+  int64_t calls;
+  double seconds;
+};
+
+class Program {
+ public:
+  explicit Program(Plan plan);
+
+  const PlanObj& plan() const { return *plan_.get(); }
+
+  // One DLTensor per plan buffer; only those of kind constant have an address.
+  const std::vector<DLTensor>& tensors() const { return tensors_; }
+
+  // Slots of a binding: the packed block, then the weights.
+  const std::vector<AddressSource>& binding_sources() const { return binding_sources_; }
+  // Slots of a call: its arena, then inputs, then outputs. Packing steps know the arena only.
+  const std::vector<AddressSource>& call_sources() const { return call_sources_; }
+
+  static void Fill(const std::vector<AddressSource>& sources, c10::ArrayRef<char*> slots,
+                   DLTensor* tensors);
+
+  // Calls kernels in order; a kernel that throws becomes a c10::Error with its name. `timed` adds
+  // each to the profiler and to Times().
+  void RunPackingSteps(DLTensor* tensors) const;
+  void RunSteps(DLTensor* tensors, bool timed) const;
+
+  // What the steps of all timed calls took so far.
+  std::vector<KernelTime> Times() const;
+
+ private:
+  struct Call {
+    ffi::Function function;
+    std::vector<int64_t> args;
+    std::string name;
+  };
+  struct Clock {
+    std::atomic<int64_t> calls{0}, nanoseconds{0};
+  };
+
+  std::vector<Call> Prepare(const ffi::Array<Step>& steps) const;
+  void AddTensor(const Buffer& buffer);
+  void AddSource(int64_t tensor, const Buffer& buffer);
+  void Invoke(const Call& call, DLTensor* tensors) const;
+  void InvokeTimed(const Call& call, DLTensor* tensors, Clock* clock) const;
+
+  Plan plan_;
+  std::vector<Call> packing_steps_, steps_;
+  std::vector<std::vector<int64_t>> extents_;  // shape, then strides, of each tensor
+  std::vector<DLTensor> tensors_;
+  std::vector<AddressSource> binding_sources_, call_sources_;
+  std::unique_ptr<Clock[]> clocks_;
+};
+
+}  // namespace torch_tvm::runtime
