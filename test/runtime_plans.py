@@ -15,7 +15,9 @@ from torch_tvm.runtime import Buffer, Plan, Step
 Shape = Sequence[int]
 
 
-def build(name: str, inputs: Sequence[Any], outputs: Sequence[Any], *, parallel: bool = False) -> tvm_ffi.Function:
+def build(
+    name: str, inputs: Sequence[Any], outputs: Sequence[Any], *, parallel: bool = False
+) -> tvm_ffi.Function:
     """Compile the tensor expression as a kernel of that name; its outermost loop is parallel on demand."""
     function = te.create_prim_func([*inputs, *outputs]).with_attr("global_symbol", name)
     schedule = tvm.s_tir.Schedule(tvm.IRModule({name: function}))
@@ -61,10 +63,20 @@ def multiply_add(shape: Shape, dtype: str = "float32", **fields: Any) -> Plan:
         Step("multiply", pointwise("multiply", 2, extents, multiply, dtype), [0, 1, 4]),
         Step("add", pointwise("add", 2, extents, add, dtype), [4, 2, 3]),
     ]
-    return Plan("multiply_add", buffers, steps, num_inputs=3, num_outputs=1, arena_bytes=bytes_of(shape, dtype), **fields)
+    return Plan(
+        "multiply_add",
+        buffers,
+        steps,
+        num_inputs=3,
+        num_outputs=1,
+        arena_bytes=bytes_of(shape, dtype),
+        **fields,
+    )
 
 
-def one_step(name: str, function: Any, inputs: Sequence[Shape], output: Shape, dtype: str = "float32") -> Plan:
+def one_step(
+    name: str, function: Any, inputs: Sequence[Shape], output: Shape, dtype: str = "float32"
+) -> Plan:
     """One kernel from inputs to one output."""
     buffers = [Buffer("input", shape, dtype, index=i) for i, shape in enumerate(inputs)]
     buffers.append(Buffer("output", output, dtype, index=0))

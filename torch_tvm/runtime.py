@@ -225,7 +225,3 @@ class Executor:
     def kernel_times(self) -> list[tuple[str, int, float]]:
         """Name, calls and seconds of every step, summed over the timed calls."""
         return self._core.kernel_times()
-
-    def forget_bindings(self) -> None:
-        """Drop what was packed from weights."""
-        self._core.forget_bindings()

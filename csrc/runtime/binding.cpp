@@ -209,12 +209,6 @@ void BindingCache::Sweep() {
   outdated = std::exchange(list_, std::move(alive));
 }
 
-void BindingCache::Clear() {
-  std::shared_ptr<const List> none = std::make_shared<List>();
-  std::lock_guard lock(mutex_);
-  list_.swap(none);
-}
-
 void SweepBindings() { Registry::Get().Sweep(); }
 
 }  // namespace torch_tvm::runtime

@@ -86,7 +86,6 @@ class BindingCache {
 
   // Forgets bindings whose weights died.
   void Sweep();
-  void Clear();
 
  private:
   using List = std::vector<std::shared_ptr<const Binding>>;

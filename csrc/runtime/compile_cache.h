@@ -40,8 +40,8 @@ struct Signature {
   }
 };
 
-// True while this thread compiles anything: a call that it makes meanwhile must not wait for a compilation,
-// which might be its own.
+// True while this thread compiles anything: a call that it makes meanwhile must not wait for a
+// compilation, which might be its own.
 class CompilingScope {
  public:
   CompilingScope() { ++depth_; }
@@ -55,7 +55,8 @@ class CompilingScope {
   static inline thread_local int depth_ = 0;
 };
 
-// Value: what compiling makes, shared with running calls, so that an entry may be dropped under them.
+// Value: what compiling makes, shared with running calls, so that an entry may be dropped under
+// them.
 template <typename Value>
 class CompileCache {
  public:
@@ -76,9 +77,10 @@ class CompileCache {
     std::string failure;
   };
 
-  // The entry of `signature`; made by `compile() -> Outcome` where there is none. Other threads with this
-  // signature wait meanwhile, those with another do not. If `compile` throws, nothing is remembered and the
-  // next thread tries. At most `capacity` entries stay (the least recently used go first).
+  // The entry of `signature`; made by `compile() -> Outcome` where there is none. Other threads
+  // with this signature wait meanwhile, those with another do not. If `compile` throws, nothing is
+  // remembered and the next thread tries. At most `capacity` entries stay (the least recently used
+  // go first).
   template <typename Compile>
   Result GetOrCompile(const Signature& signature, size_t capacity, Compile&& compile) {
     std::shared_ptr<Entry> entry;
@@ -95,12 +97,13 @@ class CompileCache {
       if (CompilingScope::Active()) return {State::kReentrant, nullptr, nullptr};
       entry = std::make_shared<Entry>(signature);
       entries_.push_front(entry);
-      index_.emplace(entry->signature(), entries_.begin());
+      index_.emplace(entry->signature, entries_.begin());
     }
     return Fill(entry, capacity, std::forward<Compile>(compile));
   }
 
-  // Forgets everything. A compilation in progress is given to those who wait for it, then forgotten.
+  // Forgets everything. A compilation in progress is given to those who wait for it, then
+  // forgotten.
   void Clear() {
     std::list<std::shared_ptr<Entry>> dropped;  // values die after the lock
     std::lock_guard lock(mutex_);
@@ -113,37 +116,17 @@ class CompileCache {
     return entries_.size();
   }
 
-  // The values there are, most recently used first.
-  std::vector<std::shared_ptr<Value>> Values() const {
-    std::lock_guard lock(mutex_);
-    std::vector<std::shared_ptr<Value>> values;
-    for (const auto& entry : entries_) {
-      if (entry->value != nullptr) values.push_back(entry->value);
-    }
-    return values;
-  }
-
  private:
   struct Entry {
     explicit Entry(const Signature& key)
-        : words(key.words.begin(), key.words.end()), key_(words, key) {}
-
-    const Signature& signature() const { return key_.signature; }
+        : words(key.words.begin(), key.words.end()), signature(words) {}
 
     const std::vector<int64_t> words;
+    const Signature signature;
     bool done = false, abandoned = false;
     std::shared_ptr<Value> value;
     std::shared_ptr<const std::string> failure;
     std::condition_variable finished;
-
-   private:
-    struct OwnKey {
-      OwnKey(const std::vector<int64_t>& words, const Signature& key) : signature(key) {
-        signature.words = words;
-      }
-      Signature signature;
-    };
-    OwnKey key_;
   };
   using Position = typename std::list<std::shared_ptr<Entry>>::iterator;
   struct HashOf {
@@ -191,7 +174,7 @@ class CompileCache {
 
   // Needs the lock. Clear() may have been faster.
   void Erase(const std::shared_ptr<Entry>& entry) {
-    const auto found = index_.find(entry->signature());
+    const auto found = index_.find(entry->signature);
     if (found == index_.end() || *found->second != entry) return;
     entries_.erase(found->second);
     index_.erase(found);
@@ -203,13 +186,13 @@ class CompileCache {
       --last;
       if (!(*last)->done) continue;
       evicted->push_back(*last);
-      index_.erase((*last)->signature());
+      index_.erase((*last)->signature);
       last = entries_.erase(last);
     }
   }
 
   mutable std::mutex mutex_;
-  std::list<std::shared_ptr<Entry>> entries_;  // most recently used first
+  std::list<std::shared_ptr<Entry>> entries_;              // most recently used first
   std::unordered_map<Signature, Position, HashOf> index_;  // keys view the entries' words
 };
 

@@ -34,7 +34,6 @@ class Executor {
   // the specs. `timed`: kernels are timed (KernelTimes) and shown to torch.profiler.
   std::vector<at::Tensor> Run(BorrowedTensors inputs, const Binding& binding, bool timed) const;
 
-  void ForgetBindings() { bindings_.Clear(); }
   const PlanObj& plan() const { return program_->plan(); }
   std::vector<KernelTime> KernelTimes() const { return program_->Times(); }
 

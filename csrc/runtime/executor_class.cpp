@@ -60,8 +60,6 @@ class ExecutorClass : public torch::CustomClassHolder {
     return times;
   }
 
-  void ForgetBindings() { executor_.ForgetBindings(); }
-
  private:
   Executor executor_;
 };
@@ -74,8 +72,7 @@ TORCH_LIBRARY_FRAGMENT(torch_tvm, library) {
       .def("run", [](const Self& self, const std::vector<at::Tensor>& inputs,
                      const std::vector<at::Tensor>& weights,
                      bool timed) { return self->Run(inputs, weights, timed); })
-      .def("kernel_times", [](const Self& self) { return self->KernelTimes(); })
-      .def("forget_bindings", [](const Self& self) { self->ForgetBindings(); });
+      .def("kernel_times", [](const Self& self) { return self->KernelTimes(); });
 }
 
 }  // namespace
