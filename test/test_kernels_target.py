@@ -79,7 +79,7 @@ def test_refused(form, message):
 
 
 def test_cpu_that_this_machine_is_not():
-    with pytest.raises(ValueError, match="does not run on this machine .* which lacks .*avx512fp16"):
+    with pytest.raises(ValueError, match=r"does not run on this machine .* which lacks .*avx512fp16"):
         parse_target(
             "llvm -mcpu=haswell -mattr=+avx512fp16,+amx-fp16"
             if not host_has("avx512fp16")
@@ -88,5 +88,5 @@ def test_cpu_that_this_machine_is_not():
 
 
 def test_wrong_type():
-    with pytest.raises(TypeError, match="target: expected a str, dict or tvm.target.Target, got int"):
+    with pytest.raises(TypeError, match=r"target: expected a str, dict or tvm.target.Target, got int"):
         parse_target(512)

@@ -1,4 +1,4 @@
-"""From the PrimFuncs of one plan to callables: a trimmed pass pipeline and LLVM, in few modules, on a few threads."""
+"""From the PrimFuncs of a plan to callables: a trimmed pass pipeline and LLVM, in few modules, on a few threads."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tvm.tirx import PrimFunc
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.tir import NO_INNER_BLOCKS
 
-# A module costs 20 to 40 ms whatever is in it (target machine, JIT session), a convolution 100 to 200 ms: with 8 functions
-# a module the first is small and the threads still even out.
+# A module costs 20 to 40 ms whatever is in it (target machine, JIT session), a convolution 100 to 200 ms: with
+# 8 functions a module the first is small and the threads still even out.
 _FUNCTIONS_PER_MODULE = 8
 
 
 def _lower_flat(module: tvm.IRModule) -> tvm.IRModule:
-    """The passes that a function of `tir.kernel` needs: it has no blocks, no vector loops, no threads of a GPU.
+    """Run the passes that a function of `tir.kernel` needs: it has no blocks, vector loops or threads of a GPU.
 
-    Convolution with peeled borders: 26 ms instead of 49 ms in TVM's default pipeline, the generated code runs equally fast.
+    Convolution with peeled borders: 26 ms instead of 49 ms in TVM's default pipeline, equally fast code.
     """
     return tvm.ir.transform.Sequential(
         [
@@ -39,7 +39,7 @@ def _lower_flat(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def _lower_scheduled(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
-    """TVM's own pipeline, for functions with blocks."""
+    """Run TVM's own pipeline, for functions with blocks."""
     pipeline, _, _ = tirx.get_default_tir_pipeline(target)
     return pipeline(module)
 

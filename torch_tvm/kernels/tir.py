@@ -22,7 +22,7 @@ Value = Any  # PrimExpr
 # Function attribute: there is no block below the root, so that the short pass pipeline of module.py will do.
 NO_INNER_BLOCKS = "torch_tvm.no_inner_blocks"
 
-# Waking a second thread costs 0.8 us when it spins, 20 us when it sleeps (facts/kernels.md 5): a parallel region must save more.
+# Waking a second thread costs 0.8 us when it spins and 20 us when it sleeps: a parallel region must save more.
 PARALLEL_MIN_NANOSECONDS = 8_000
 
 
@@ -36,7 +36,7 @@ class Parameter:
 
 
 def kernel(name: str, parameters: Sequence[Parameter], body: Callable[..., None]) -> PrimFunc:
-    """The function `name` whose body is what `body(*buffers)` emits. Outputs must not overlap inputs."""
+    """Make the function `name` whose body is what `body(*buffers)` emits; outputs must not overlap inputs."""
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(name)
         T.func_attr({"global_symbol": name, "tirx.noalias": True, NO_INNER_BLOCKS: True})
@@ -56,45 +56,52 @@ def element_bytes(dtype: str) -> int:
 
 
 def vector_dtype(dtype: str, lanes: int) -> str:
+    """Name the dtype of a vector."""
     return f"{dtype}x{lanes}" if lanes > 1 else dtype
 
 
 def broadcast(value: Value, lanes: int) -> Value:
+    """Repeat a scalar in every lane."""
     return T.broadcast(value, lanes) if lanes > 1 else value
 
 
 def constant(value: float, dtype: str, lanes: int = 1) -> Value:
+    """Make a constant of `dtype` in every lane."""
     return broadcast(tvm.tirx.const(value, dtype), lanes)
 
 
 def load(buffer: Buffer, indices: Sequence[Index], lanes: int) -> Value:
-    """`lanes` elements, contiguous in the last dimension."""
+    """Load `lanes` elements, contiguous in the last dimension."""
     *outer, last = indices
     return buffer[(*outer, T.ramp(last, 1, lanes) if lanes > 1 else last)]
 
 
 def store(buffer: Buffer, value: Value, indices: Sequence[Index], lanes: int) -> None:
+    """Store a vector of `lanes` elements, contiguous in the last dimension."""
     *outer, last = indices
     T.buffer_store(buffer, value, [*outer, T.ramp(last, 1, lanes) if lanes > 1 else last])
 
 
 def scratch(dtype: str, elements: int) -> Buffer:
-    """A small buffer that LLVM turns into registers.
+    """Allocate a small buffer that LLVM turns into registers.
 
-    scope="local" would become a heap workspace, and so would 1024 bytes or more of scope="global" (facts/kernels.md, pitfall 1).
+    scope="local" would become a heap workspace, and so would 1024 bytes or more of scope="global".
     """
     return T.alloc_buffer((elements,), dtype, scope="global", align=64)
 
 
 def materialise(value: Value, dtype: str, lanes: int) -> Value:
-    """Compute `value` once here. StmtSimplify inlines every pure T.bind, which grows expressions exponentially: 50 s for a softmax."""
+    """Compute `value` once, here.
+
+    StmtSimplify inlines every pure T.bind, so that expressions grow exponentially: 50 s for a softmax.
+    """
     buffer = scratch(dtype, lanes)
     store(buffer, value, (0,), lanes)
     return load(buffer, (0,), lanes)
 
 
-def load_partial(buffer: Buffer, indices: Sequence[Index], count: int, dtype: str, lanes: int) -> Value:
-    """A vector whose first `count` lanes are loaded and whose others are zero."""
+def load_partial(buffer: Buffer, indices: Sequence[Index], *, count: int, dtype: str, lanes: int) -> Value:
+    """Load the first `count` lanes of a vector, the others are zero."""
     if count == lanes:
         return load(buffer, indices, lanes)
     whole = scratch(dtype, lanes)
@@ -104,7 +111,7 @@ def load_partial(buffer: Buffer, indices: Sequence[Index], count: int, dtype: st
 
 
 def store_partial(
-    buffer: Buffer, value: Value, indices: Sequence[Index], count: int, dtype: str, lanes: int
+    buffer: Buffer, value: Value, indices: Sequence[Index], *, count: int, dtype: str, lanes: int
 ) -> None:
     """Store the first `count` lanes of `value`."""
     if count == lanes:
@@ -132,12 +139,13 @@ class Accumulators:
         store(self._buffers[index], value, (0,), self._lanes)
 
     def fill(self, value: Value) -> None:
+        """Set every accumulator to `value`."""
         for index in range(len(self)):
             self[index] = value
 
 
 def multiply_add(a: Value, b: Value, c: Value, dtype: str, lanes: int, *, fused: bool) -> Value:
-    """A * b + c; `fused` (CpuTarget.has_fma) as llvm.fma, which is never split, whatever the fast-math flags."""
+    """Compute a * b + c; `fused` (CpuTarget.has_fma) as llvm.fma, which no flag of LLVM splits."""
     if not fused or not dtype.startswith("float"):
         return a * b + c
     return T.call_llvm_pure_intrin(vector_dtype(dtype, lanes), "llvm.fma", a, b, c)
@@ -145,7 +153,7 @@ def multiply_add(a: Value, b: Value, c: Value, dtype: str, lanes: int, *, fused:
 
 @contextlib.contextmanager
 def loop(extent: int, *, parallel: bool = False) -> Iterator[Index]:
-    """A loop; none at all when it runs once."""
+    """Open a loop; none at all when it runs once."""
     if extent == 1:
         yield 0
         return
@@ -154,7 +162,7 @@ def loop(extent: int, *, parallel: bool = False) -> Iterator[Index]:
 
 
 def split_evenly(extent: int, largest: int) -> list[tuple[int, int]]:
-    """`extent` as tiles of nearly equal size, none above `largest`: [(how many, size), ...], larger ones first."""
+    """Split into tiles of nearly equal size, none above `largest`: [(how many, size), ...], larger ones first."""
     if extent == 0:
         return []
     tiles = -(-extent // largest)
