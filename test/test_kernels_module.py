@@ -7,6 +7,7 @@ import pytest
 import torch
 import tvm
 from tvm import te
+from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import tir
@@ -14,22 +15,22 @@ from torch_tvm.kernels.module import compile_kernels
 from torch_tvm.kernels.target import host_target, parse_target
 
 
-def scale_kernel(factor: float, size: int = 37, lanes: int = 8):
-    def body(source, result):
+def scale_kernel(factor: float, size: int = 37, lanes: int = 8) -> PrimFunc:
+    def body(source: tir.Buffer, result: tir.Buffer) -> None:
         whole = size // lanes
         with T.parallel(0, whole) as block:
             value = tir.load(source, (block * lanes,), lanes)
             tir.store(result, value * tir.constant(factor, "float32", lanes), (block * lanes,), lanes)
         tail = size % lanes
-        value = tir.load_partial(source, (whole * lanes,), tail, "float32", lanes)
+        value = tir.load_partial(source, (whole * lanes,), count=tail, dtype="float32", lanes=lanes)
         scaled = tir.materialise(value * tir.constant(factor, "float32", lanes), "float32", lanes)
-        tir.store_partial(result, scaled, (whole * lanes,), tail, "float32", lanes)
+        tir.store_partial(result, scaled, (whole * lanes,), count=tail, dtype="float32", lanes=lanes)
 
     parameters = [tir.Parameter(name, (size,), "float32") for name in ("source", "result")]
     return tir.kernel("unnamed", parameters, body)
 
 
-def blocks_kernel(rows: int, columns: int):
+def blocks_kernel(rows: int, columns: int) -> PrimFunc:
     source = te.placeholder((rows, columns), name="source")
     axis = te.reduce_axis((0, columns))
     total = te.compute((rows,), lambda row: te.sum(source[row, axis], axis=axis))
@@ -37,7 +38,7 @@ def blocks_kernel(rows: int, columns: int):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_many_kernels(threads):
+def test_many_kernels(threads: int) -> None:
     functions = {f"scale_{i}": scale_kernel(float(i)) for i in range(11)}
     functions["blocks"] = blocks_kernel(3, 5)
     compiled = compile_kernels(functions, host_target(), threads)
@@ -54,7 +55,7 @@ def test_many_kernels(threads):
 
 
 @pytest.mark.parametrize("spec", ["llvm", "llvm -mcpu=haswell", "llvm -mcpu=x86-64"])
-def test_no_alignment_is_assumed(spec):
+def test_no_alignment_is_assumed(spec: str) -> None:
     compiled = compile_kernels({"scale": scale_kernel(3.0)}, parse_target(spec))
     for offset in (1, 2, 3):
         source, result = torch.randn(64)[offset : offset + 37], torch.full((64,), 7.0)
@@ -64,17 +65,17 @@ def test_no_alignment_is_assumed(spec):
         assert (result[offset + 38 :] == 7).all()
 
 
-def test_wrong_shape_is_refused():
+def test_wrong_shape_is_refused() -> None:
     compiled = compile_kernels({"scale": scale_kernel(3.0)}, host_target())
     with pytest.raises((ValueError, TypeError, RuntimeError, AssertionError), match="shape"):
         compiled["scale"](torch.randn(36), torch.randn(37))
 
 
-def test_nothing_to_compile():
+def test_nothing_to_compile() -> None:
     assert compile_kernels({}, host_target()) == {}
 
 
-def test_split_evenly():
+def test_split_evenly() -> None:
     for extent in range(60):
         for largest in range(1, 15):
             tiles = [size for count, size in tir.split_evenly(extent, largest) for _ in range(count)]
@@ -83,8 +84,8 @@ def test_split_evenly():
             assert max(tiles, default=0) - min(tiles, default=0) <= 1
 
 
-def test_fused_multiply_add_is_one_instruction():
-    def body(a, b, c, result):
+def test_fused_multiply_add_is_one_instruction() -> None:
+    def body(a: tir.Buffer, b: tir.Buffer, c: tir.Buffer, result: tir.Buffer) -> None:
         operands = (tir.load(x, (0,), 8) for x in (a, b, c))
         tir.store(result, tir.multiply_add(*operands, "float32", 8, fused=True), (0,), 8)
 

@@ -11,7 +11,7 @@ FORMS = ["llvm -mcpu=haswell", HASWELL, '{"kind": "llvm", "mcpu": "haswell"}', t
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["flags", "dict", "json", "Target"])
-def test_forms(form):
+def test_forms(form: object) -> None:
     target = parse_target(form)
     assert (target.isa, target.vector_bits, target.vector_registers) == ("avx2", 256, 16)
     assert (target.lanes("float32"), target.lanes("float64"), target.lanes("int8"), target.lanes("bool")) == (
@@ -26,7 +26,7 @@ def test_forms(form):
     assert target.has_fma
 
 
-def host_has(feature):
+def host_has(feature: str) -> bool:
     return bool(tvm_ffi.get_global_func("tvm.codegen.llvm.GetHostCPUFeatures")()[feature])
 
 
@@ -37,7 +37,7 @@ def test_avx512():
     assert target != parse_target(HASWELL)
 
 
-def test_flags_reach_llvm():
+def test_flags_reach_llvm() -> None:
     target = parse_target("llvm -mcpu=haswell -mattr=-avx2,+f16c -opt-level=2")
     assert target.isa == "baseline"
     assert not target.has_fma
@@ -46,12 +46,12 @@ def test_flags_reach_llvm():
 
 
 @pytest.mark.parametrize("form", [None, "llvm", "llvm -mcpu=native", {"kind": "llvm"}])
-def test_host(form):
+def test_host(form: object) -> None:
     assert parse_target(form) == host_target()
     assert host_target().tvm.attrs["mcpu"] == tvm_ffi.get_global_func("target.llvm_get_system_cpu")()
 
 
-def test_unknown_cpu_names_option_and_valid_values():
+def test_unknown_cpu_names_option_and_valid_values() -> None:
     with pytest.raises(
         ValueError, match=r"device: LLVM knows no mcpu 'pentium9' .*valid values: .*haswell.*znver4"
     ):
@@ -73,12 +73,12 @@ def test_unknown_cpu_names_option_and_valid_values():
         ({"mcpu": "haswell"}, "expected kind 'llvm' .* got None"),
     ],
 )
-def test_refused(form, message):
+def test_refused(form: object, message: str) -> None:
     with pytest.raises(ValueError, match=f"target: .*{message}"):
         parse_target(form)
 
 
-def test_cpu_that_this_machine_is_not():
+def test_cpu_that_this_machine_is_not() -> None:
     with pytest.raises(ValueError, match=r"does not run on this machine .* which lacks .*avx512fp16"):
         parse_target(
             "llvm -mcpu=haswell -mattr=+avx512fp16,+amx-fp16"
@@ -87,6 +87,6 @@ def test_cpu_that_this_machine_is_not():
         )
 
 
-def test_wrong_type():
+def test_wrong_type() -> None:
     with pytest.raises(TypeError, match=r"target: expected a str, dict or tvm.target.Target, got int"):
         parse_target(512)

@@ -6,11 +6,8 @@ output has it.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import tir
 from torch_tvm.kernels.expression import Expression, Operand, emit, identity
@@ -67,7 +64,9 @@ class Epilogue:
 def _load_operand(
     operand: Operand, buffer: tir.Buffer, index: Sequence[tir.Index], count: int, lanes: int
 ) -> tir.Value:
-    shape = operand.shape or (1,)
+    shape = operand.shape
+    if not shape:
+        return tir.broadcast(buffer[()], lanes)
     position = [
         0 if size == 1 else where for size, where in zip(shape, index[len(index) - len(shape) :], strict=True)
     ]
@@ -110,64 +109,3 @@ def parameters(expression: Expression) -> tuple[list[tir.Parameter], list[tir.Pa
         for i, operand in enumerate(expression.output_operands)
     ]
     return extras, outputs
-
-
-class RegisterTile:
-    """`rows` x `vectors` accumulators, the result of an anchor for `rows` positions and consecutive columns."""
-
-    def __init__(self, rows: int, vectors: int, dtype: str, lanes: int, *, fused: bool) -> None:
-        self.rows, self.vectors, self.dtype, self.lanes = rows, vectors, dtype, lanes
-        self._fused = fused
-        self._sums = tir.Accumulators(rows * vectors, dtype, lanes)
-        self._sums.fill(tir.constant(0, dtype, lanes))
-
-    def multiply_add(self, row: int, scalar: tir.Value, vectors: Sequence[tir.Value]) -> None:
-        """Add `scalar` times each vector to a row."""
-        repeated = T.bind(tir.broadcast(scalar, self.lanes))
-        for v, vector in enumerate(vectors):
-            k = row * self.vectors + v
-            self._sums[k] = tir.multiply_add(
-                repeated, vector, self._sums[k], self.dtype, self.lanes, fused=self._fused
-            )
-
-    def store(
-        self,
-        epilogue: Epilogue,
-        place: Callable[[tir.Index], list[tir.Index]],
-        first_column: tir.Index,
-        columns: int,
-    ) -> None:
-        """Apply the epilogue and store `columns` columns of every row.
-
-        `place(row)` is the index of a row in the output tensor, without the last dimension.
-        """
-        counts = [min(self.lanes, columns - v * self.lanes) for v in range(self.vectors)]
-        counts = [count for count in counts if count > 0]
-        if epilogue.unrolled:
-            for row, (v, count) in itertools.product(range(self.rows), enumerate(counts)):
-                index = [*place(row), first_column + v * self.lanes]
-                epilogue.store(self._sums[row * self.vectors + v], index, count)
-        else:
-            self._store_in_loop(epilogue, place, first_column, counts)
-
-    def _store_in_loop(
-        self,
-        epilogue: Epilogue,
-        place: Callable[[tir.Index], list[tir.Index]],
-        first_column: tir.Index,
-        counts: Sequence[int],
-    ) -> None:
-        lanes = self.lanes
-        spilled = T.alloc_buffer((self.rows, self.vectors * lanes), self.dtype, align=64)
-        for row, v in itertools.product(range(self.rows), range(len(counts))):
-            tir.store(spilled, self._sums[row * self.vectors + v], (row, v * lanes), lanes)
-        whole = sum(count == lanes for count in counts)
-        with tir.loop(self.rows) as row:
-            if whole:
-                with tir.loop(whole) as v:
-                    index = [*place(row), first_column + v * lanes]
-                    epilogue.store(tir.load(spilled, (row, v * lanes), lanes), index, lanes)
-            if whole < len(counts):
-                index = [*place(row), first_column + whole * lanes]
-                value = tir.load(spilled, (row, whole * lanes), lanes)
-                epilogue.store(value, index, counts[whole])

@@ -1,0 +1,459 @@
+"""Matrix products: C = A B with batches, views of tensors as operands, weights packed ahead, and a fused epilogue.
+
+A register tile of rows x vectors accumulators runs over all of k: it reads a scalar of A for each row and a row of
+a panel of B. The right operand's panels are packed ahead (weights), copied by the kernel (when many tiles read
+them, or when B is transposed), or read where they lie.
+
+One thread of a Zen 5 at 4.1 GHz, 262 GFLOPS at the FMA limit: 128x768x768 246-267, 128x3072x768 246-253 with any
+tile that fits the registers (`rows * vectors + vectors + 1 <= 32`); with one row more than fits, 128-145.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tvm.tirx import PrimFunc
+from tvm.tirx.script import builder as T
+
+from torch_tvm.kernels import epilogue as epilogues
+from torch_tvm.kernels import tir
+from torch_tvm.kernels.expression import Expression
+from torch_tvm.kernels.matrix_view import MatrixView
+from torch_tvm.kernels.panel import PanelCopy
+from torch_tvm.kernels.register_tile import RegisterTile
+from torch_tvm.kernels.target import CpuTarget
+
+# A panel is read once for each tile of rows and should stay in half of a 1 MiB L2 cache meanwhile.
+_PANEL_BYTES = 512 * 1024
+# Two FMA units of four cycles' latency: fewer accumulators than this wait for one another.
+_ACCUMULATORS_IN_FLIGHT = 8
+# Rows of a tile that are a multiple of 2 KiB apart fall into the same sets of a 12-way L1 cache.
+_ALIASING_BYTES, _ALIASING_ROWS = 2048, 8
+# From this many tiles that read it, a copied panel pays: its rows are contiguous and never partial.
+_TILES_PER_COPIED_PANEL = 8
+_MAX_ROWS = 14
+
+
+@dataclass(frozen=True)
+class Matmul:
+    """C[batch, m, n] = sum over k of A[batch, m, k] B[batch, k, n].
+
+    Parameters
+    ----------
+    a, b, c
+        Where the operands and the result lie. Axes: "m" and "k", "k" and "n", "m" and "n", and batch axes; `a` and
+        `b` may lack batch axes of `c`, then they are the same for all indices of them.
+    packed
+        Whether the kernel's second parameter is what `build_pack` makes of `b`.
+    dtype
+        Of all three, and of the sums.
+
+    Examples
+    --------
+    `F.linear` of 128 x 768 with a weight of 3072 x 768:
+
+    >>> from torch_tvm.kernels.matmul import Matmul
+    >>> from torch_tvm.kernels.matrix_view import MatrixView
+    >>> linear = Matmul(
+    ...     MatrixView((128, 768), ("m", "k")),
+    ...     MatrixView((3072, 768), ("n", "k")),
+    ...     MatrixView((128, 3072), ("m", "n")),
+    ...     packed=True,
+    ... )
+    >>> linear.m, linear.n, linear.k
+    (128, 3072, 768)
+    """
+
+    a: MatrixView
+    b: MatrixView
+    c: MatrixView
+    packed: bool = False
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Check that the three views agree."""
+        sizes = {**self.a.extents, **self.b.extents, **self.c.extents}
+        for view, axes in ((self.a, {"m", "k"}), (self.b, {"k", "n"}), (self.c, {"m", "n"})):
+            extents = view.extents
+            if not axes <= set(extents) or any(size != sizes[axis] for axis, size in extents.items()):
+                raise ValueError(f"expected axes {axes} of extents {sizes} in {view}")
+            batch = set(extents) - axes
+            if batch - set(self.batch):
+                raise ValueError(f"{view} has batch axes that the result {self.c} lacks")
+        if any(size < 1 for size in sizes.values()):
+            raise ValueError(f"expected extents of at least 1, got {sizes}")
+        if self.c.inner not in ("m", "n"):
+            raise ValueError(f"m or n must be contiguous in the result, got {self.c}")
+        if self.packed and self.c.inner != "n":
+            raise ValueError(f"n must be contiguous in the result of packed weights, got {self.c}")
+
+    @property
+    def m(self) -> int:
+        """Rows of the result."""
+        return self.c.extents["m"]
+
+    @property
+    def n(self) -> int:
+        """Columns of the result."""
+        return self.c.extents["n"]
+
+    @property
+    def k(self) -> int:
+        """Terms of each sum."""
+        return self.a.extents["k"]
+
+    @property
+    def batch(self) -> dict[str, int]:
+        """Batch axes and their sizes, in the order of the result."""
+        return {axis: size for axis, size in self.c.extents.items() if axis not in ("m", "n")}
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the product."""
+        return 2 * self.m * self.n * self.k * math.prod(self.batch.values())
+
+    def mirrored(self) -> Matmul:
+        """Return the same product as C' = B' A', with m and n exchanged."""
+        swap = {"m": "n", "n": "m"}
+        return Matmul(self.b.renamed(swap), self.a.renamed(swap), self.c.renamed(swap), False, self.dtype)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a product is computed.
+
+    Parameters
+    ----------
+    rows, vectors
+        Size of the register tile.
+    lanes
+        Elements of a vector; a panel has vectors * lanes columns.
+    right
+        "packed" (ahead), "copied" (the kernel copies a panel before it reads it) or "direct" (where it lies).
+    row_blocks
+        Parts that the rows are divided into, each with all panels a task of the parallel loop.
+    chains
+        Sums that a result is split into, to hide the latency of FMA when the tile is small.
+    parallel
+        Whether tasks run in parallel.
+    """
+
+    rows: int
+    vectors: int
+    lanes: int
+    right: str
+    row_blocks: int = 1
+    chains: int = 1
+    parallel: bool = False
+
+    @property
+    def width(self) -> int:
+        """Columns of a panel."""
+        return self.vectors * self.lanes
+
+
+def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> Schedule:
+    """Choose tiles that fit the registers and waste least, and tasks that keep `threads` threads busy."""
+    if workload.c.inner != "n":
+        workload = workload.mirrored()
+    lanes = target.lanes(workload.dtype)
+    rows, vectors = _tile(workload, target, lanes)
+    tiles = -(-workload.m // rows)
+    right = "packed" if workload.packed else "copied"
+    if not workload.packed and workload.b.inner == "n" and tiles < _TILES_PER_COPIED_PANEL:
+        right = "direct"
+    panels = -(-workload.n // (vectors * lanes))
+    tasks = panels * math.prod(workload.batch.values())
+    # Two FMA a cycle at 4 GHz.
+    nanoseconds = workload.flops / (2 * lanes * 2 * 4)
+    parallel = threads > 1 and nanoseconds > tir.PARALLEL_MIN_NANOSECONDS
+    chains = min(4, max(1, workload.k // 8), -(-_ACCUMULATORS_IN_FLIGHT // (rows * vectors)))
+    return Schedule(
+        rows=rows,
+        vectors=vectors,
+        lanes=lanes,
+        right=right,
+        row_blocks=_row_blocks(tasks, tiles, threads) if parallel else 1,
+        chains=chains,
+        parallel=parallel,
+    )
+
+
+def register_tiles(target: CpuTarget, lanes: int, columns: int) -> list[tuple[int, int]]:
+    """List the (rows, vectors) that fit the registers together with a row of the panel and a scalar."""
+    most = min(4, -(-columns // lanes))
+    registers = target.vector_registers
+    candidates = [(min(_MAX_ROWS, (registers - 1 - v) // v), v) for v in range(most, 0, -1)]
+    return [(rows, vectors) for rows, vectors in candidates if rows > 0]
+
+
+def cycles_per_step(rows: int, vectors: int) -> float:
+    """Estimate the cycles of one step along k of one tile: two FMA, two loads a cycle, four cycles' latency."""
+    return max(rows * vectors / 2, (rows + vectors) / 2, 4 / min(4, -(-_ACCUMULATORS_IN_FLIGHT // (rows * vectors))))
+
+
+def _tile(workload: Matmul, target: CpuTarget, lanes: int) -> tuple[int, int]:
+    size = target.vector_bits // 8 // lanes
+    aliasing = workload.m > 1 and workload.a.stride("m") * size % _ALIASING_BYTES == 0
+
+    def cost(tile: tuple[int, int]) -> float:
+        rows, vectors = tile
+        width = vectors * lanes
+        tiles = tir.split_evenly(workload.m, rows)
+        panels = -(-workload.n // width)
+        cycles = panels * sum(count * cycles_per_step(height, vectors) for count, height in tiles)
+        spills_cache = len(tiles) > 1 and workload.k * width * size > _PANEL_BYTES
+        return cycles * (1.3 if spills_cache else 1.0)
+
+    candidates = register_tiles(target, lanes, workload.n)
+    if aliasing:
+        candidates = [(min(rows, _ALIASING_ROWS), vectors) for rows, vectors in candidates]
+    rows, vectors = min(candidates, key=cost)
+    return max(height for _, height in tir.split_evenly(workload.m, rows)), vectors
+
+
+def _row_blocks(tasks: int, tiles: int, threads: int) -> int:
+    """Find the least division of the rows with which no thread has 5 % more to do than the average."""
+
+    def imbalance(blocks: int) -> float:
+        return -(-tasks * blocks // threads) * threads / (tasks * blocks)
+
+    candidates = range(1, min(tiles, 4 * threads) + 1)
+    return next((b for b in candidates if imbalance(b) <= 1.05), min(candidates, key=imbalance))
+
+
+def _packed_batch(workload: Matmul) -> list[str]:
+    return [axis for axis in workload.batch if axis in workload.b.extents]
+
+
+def packed_shape(workload: Matmul, schedule: Schedule) -> tuple[int, ...]:
+    """Shape of the packed right operand: [batch axes that it has ..., panel, k, column]."""
+    batch = [workload.batch[axis] for axis in _packed_batch(workload)]
+    return (*batch, -(-workload.n // schedule.width), workload.k, schedule.width)
+
+
+def build_pack(workload: Matmul, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:
+    """Build the kernel (b, packed) that packs the right operand."""
+    axes = _packed_batch(workload)
+    shape = packed_shape(workload, schedule)
+    panels = math.prod(shape[:-2])
+
+    def body(source: tir.Buffer, packed: tir.Buffer) -> None:
+        with tir.loop(panels, parallel=schedule.parallel) as task:
+            position = tir.unravel(task, shape[:-2])
+            batch = dict(zip(axes, position[:-1], strict=True))
+            copy = _panel_copy(
+                workload,
+                schedule,
+                source,
+                batch,
+                lambda value, k, column, lanes: tir.store(packed, value, (*position, k, column), lanes),
+            )
+            copy.emit(position[-1] * schedule.width)
+
+    parameters = [
+        tir.Parameter("b", workload.b.shape, workload.dtype),
+        tir.Parameter("packed", shape, workload.dtype),
+    ]
+    return tir.kernel(name, parameters, body)
+
+
+def build(
+    workload: Matmul, schedule: Schedule, target: CpuTarget, name: str, epilogue: Expression | None = None
+) -> PrimFunc:
+    """Build the kernel (a, b or packed, extra inputs of the epilogue ..., outputs ...).
+
+    Parameters
+    ----------
+    epilogue
+        Its shape is that of `workload.c`, its input 0 the product.
+    """
+    expression = epilogues.resolve(epilogue, workload.c.shape, workload.dtype)
+    extras, outputs = epilogues.parameters(expression)
+    right = packed_shape(workload, schedule) if workload.packed else workload.b.shape
+    parameters = [
+        tir.Parameter("a", workload.a.shape, workload.dtype),
+        tir.Parameter("b", right, workload.dtype),
+        *extras,
+        *outputs,
+    ]
+    mirrored = workload.c.inner != "n"
+
+    def body(a: tir.Buffer, b: tir.Buffer, *rest: tir.Buffer) -> None:
+        finish = epilogues.Epilogue(expression, rest[: len(extras)], rest[len(extras) :], schedule.lanes)
+        if mirrored:
+            _Product(workload.mirrored(), schedule, target, b, a, finish).emit()
+        else:
+            _Product(workload, schedule, target, a, b, finish).emit()
+
+    return tir.kernel(name, parameters, body)
+
+
+def _panel_copy(
+    workload: Matmul,
+    schedule: Schedule,
+    source: tir.Buffer,
+    batch: Mapping[str, tir.Index],
+    store: Callable[[tir.Value, tir.Index, tir.Index, int], None],
+) -> PanelCopy:
+    return PanelCopy(
+        rows=workload.k,
+        columns=workload.n,
+        width=schedule.width,
+        inner=workload.b.inner,
+        dtype=workload.dtype,
+        lanes=schedule.lanes,
+        load=lambda k, n, lanes: tir.load(source, workload.b.index({**batch, "k": k, "n": n}), lanes),
+        store=store,
+    )
+
+
+@dataclass(frozen=True)
+class _Product:
+    """Emits the loops of a product whose result has contiguous rows."""
+
+    workload: Matmul
+    schedule: Schedule
+    target: CpuTarget
+    a: tir.Buffer
+    b: tir.Buffer
+    epilogue: epilogues.Epilogue
+
+    @property
+    def panels(self) -> int:
+        return -(-self.workload.n // self.schedule.width)
+
+    @property
+    def ragged(self) -> int:
+        """Columns of the last panel when it has fewer than the others, else 0."""
+        return self.workload.n % self.schedule.width
+
+    def emit(self) -> None:
+        """Emit the parallel loop over batch, panels and blocks of rows."""
+        w, s = self.workload, self.schedule
+        shape = (*w.batch.values(), self.panels, s.row_blocks)
+        with tir.loop(math.prod(shape), parallel=s.parallel) as task:
+            *position, panel, block = tir.unravel(task, shape)
+            batch = dict(zip(w.batch, position, strict=True))
+            if s.right == "direct" and self.ragged and self.panels > 1:
+                with T.If(panel < self.panels - 1):
+                    with T.Then():
+                        self._rows(batch, block, panel, s.width)
+                    with T.Else():
+                        self._rows(batch, block, self.panels - 1, self.ragged)
+            elif self.ragged and self.panels > 1:
+                self._rows(batch, block, panel, None)
+            else:
+                self._rows(batch, block, panel, self.ragged or s.width)
+
+    def _rows(
+        self, batch: Mapping[str, tir.Index], block: tir.Index, panel: tir.Index, columns: int | None
+    ) -> None:
+        """Emit the tiles of a block of rows; `columns` is `None` where only the store depends on the panel."""
+        vectors = self._right_operand(batch, panel, columns)
+        sizes = tir.split_evenly(self.workload.m, self.schedule.rows)
+        tiles = sum(count for count, _ in sizes)
+        blocks = self.schedule.row_blocks
+        low, high = block * tiles // blocks, (block + 1) * tiles // blocks
+        first_tile = first_row = 0
+        for count, rows in sizes:
+            with tir.loop_between(
+                tir.clamp_index(low - first_tile, 0, count), tir.clamp_index(high - first_tile, 0, count)
+            ) as i:
+                self._tile(batch, first_row + i * rows, rows, panel, columns, vectors)
+            first_tile += count
+            first_row += count * rows
+
+    def _right_operand(
+        self, batch: Mapping[str, tir.Index], panel: tir.Index, columns: int | None
+    ) -> Callable[[tir.Index], list[tir.Value]]:
+        """Return what loads row k of the panel."""
+        w, s = self.workload, self.schedule
+        if s.right == "packed":
+            position = [batch[axis] for axis in _packed_batch(w)]
+            return self._panel_loads(self.b, [*position, panel])
+        if s.right == "copied":
+            copied = T.alloc_buffer((w.k, s.width), w.dtype, align=64)
+
+            def store(value: tir.Value, k: tir.Index, column: tir.Index, lanes: int) -> None:
+                tir.store(copied, value, (k, column), lanes)
+
+            _panel_copy(w, s, self.b, batch, store).emit(panel * s.width)
+            return self._panel_loads(copied, [])
+        counts = [min(s.lanes, (columns or s.width) - v * s.lanes) for v in range(s.vectors)]
+
+        def load(k: tir.Index) -> list[tir.Value]:
+            first = [w.b.index({**batch, "k": k, "n": panel * s.width + v * s.lanes}) for v in range(s.vectors)]
+            return [
+                T.bind(tir.load_partial(self.b, index, count=count, dtype=w.dtype, lanes=s.lanes))
+                for index, count in zip(first, counts, strict=True)
+                if count > 0
+            ]
+
+        return load
+
+    def _panel_loads(
+        self, buffer: tir.Buffer, outer: list[tir.Index]
+    ) -> Callable[[tir.Index], list[tir.Value]]:
+        s = self.schedule
+        return lambda k: [
+            T.bind(tir.load(buffer, (*outer, k, v * s.lanes), s.lanes)) for v in range(s.vectors)
+        ]
+
+    def _tile(
+        self,
+        batch: Mapping[str, tir.Index],
+        first_row: tir.Index,
+        rows: int,
+        panel: tir.Index,
+        columns: int | None,
+        vectors: Callable[[tir.Index], list[tir.Value]],
+    ) -> None:
+        w, s = self.workload, self.schedule
+        used = s.vectors if columns is None else -(-columns // s.lanes)
+        chains = [
+            RegisterTile(rows, used, w.dtype, s.lanes, fused=self.target.has_fma) for _ in range(s.chains)
+        ]
+
+        def step(chain: RegisterTile, k: tir.Index) -> None:
+            row_of_panel = vectors(k)
+            for i in range(rows):
+                scalar = self.a[tuple(w.a.index({**batch, "m": first_row + i, "k": k}))]
+                chain.multiply_add(i, scalar, row_of_panel)
+
+        rounds, rest = divmod(w.k, s.chains)
+        with tir.loop(rounds) as k:
+            for c, chain in enumerate(chains):
+                step(chain, k * s.chains + c)
+        for c in range(rest):
+            step(chains[c], rounds * s.chains + c)
+        for other in chains[1:]:
+            chains[0].add(other)
+        self._store(chains[0], batch, first_row, panel, columns)
+
+    def _store(
+        self,
+        tile: RegisterTile,
+        batch: Mapping[str, tir.Index],
+        first_row: tir.Index,
+        panel: tir.Index,
+        columns: int | None,
+    ) -> None:
+        w, s = self.workload, self.schedule
+
+        def place(row: tir.Index) -> list[tir.Index]:
+            return w.c.index({**batch, "m": first_row + row, "n": 0})[:-1]
+
+        def store(count: int) -> None:
+            tile.store(self.epilogue, place, panel * s.width, count)
+
+        if columns is not None:
+            store(columns)
+            return
+        with T.If(panel < self.panels - 1):
+            with T.Then():
+                store(s.width)
+            with T.Else():
+                store(self.ragged)

@@ -1,0 +1,87 @@
+"""Panels of a product's right operand: neighbouring columns, stored row after row as the inner loop reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm.tirx.script import builder as T
+
+from torch_tvm.kernels import tir
+
+
+@dataclass(frozen=True)
+class PanelCopy:
+    """The copy of one panel of a rows x columns matrix.
+
+    Parameters
+    ----------
+    rows, columns
+        Extents of the matrix; columns of the panel beyond them repeat the last column.
+    width
+        Columns of the panel, a multiple of `lanes`.
+    inner
+        The axis that is contiguous in memory: "k" (down a column), "n" (along a row) or another.
+    load
+        `load(row, column, lanes)` reads elements along the contiguous axis.
+    store
+        `store(value, row, column of the panel, lanes)` writes into the panel.
+    """
+
+    rows: int
+    columns: int
+    width: int
+    inner: str | int
+    dtype: str
+    lanes: int
+    load: Callable[[tir.Index, tir.Index, int], tir.Value]
+    store: Callable[[tir.Value, tir.Index, tir.Index, int], None]
+
+    def emit(self, first_column: tir.Index) -> None:
+        """Emit the copy of the panel that begins at `first_column`."""
+        if self.inner == "k":
+            self._transpose(first_column)
+        elif self.inner != "n":
+            self._copy_elements(0, self.rows, first_column)
+        elif self.columns % self.width == 0:
+            self._copy_rows(first_column)
+        else:
+            with T.If(first_column + self.width <= self.columns):
+                with T.Then():
+                    self._copy_rows(first_column)
+                with T.Else():
+                    self._copy_elements(0, self.rows, first_column)
+
+    def _column(self, first_column: tir.Index, column: tir.Index) -> tir.Index:
+        if self.columns % self.width == 0:
+            return first_column + column
+        return T.min(first_column + column, self.columns - 1)
+
+    def _copy_rows(self, first_column: tir.Index) -> None:
+        with tir.loop(self.rows) as row:
+            for column in range(0, self.width, self.lanes):
+                value = self.load(row, first_column + column, self.lanes)
+                self.store(value, row, column, self.lanes)
+
+    def _copy_elements(self, first_row: int, rows: int, first_column: tir.Index) -> None:
+        with tir.loop(rows) as row, tir.loop(self.width) as column:
+            value = self.load(first_row + row, self._column(first_column, column), 1)
+            self.store(value, first_row + row, column, 1)
+
+    def _transpose(self, first_column: tir.Index) -> None:
+        lanes = self.lanes
+        blocks = self.rows // lanes
+        if blocks:
+            with tir.loop(self.width // lanes) as v, tir.loop(blocks) as block:
+                columns = [
+                    tir.materialise(
+                        self.load(block * lanes, self._column(first_column, v * lanes + c), lanes),
+                        self.dtype,
+                        lanes,
+                    )
+                    for c in range(lanes)
+                ]
+                for r, row in enumerate(tir.transpose_square(columns, self.dtype, lanes)):
+                    self.store(row, block * lanes + r, v * lanes, lanes)
+        if self.rows % lanes:
+            self._copy_elements(blocks * lanes, self.rows % lanes, first_column)
