@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def get_target(spec: str) -> CpuTarget:
 
 
 def as_matrix(tensor: torch.Tensor, view: MatrixView, order: list[str]) -> torch.Tensor:
-    """The view of a tensor that MatrixView describes, with its axes in `order`; missing ones get size 1."""
+    """The view that MatrixView describes, with its axes in `order`; missing ones get size 1."""
     picked = tensor[tuple(axis if isinstance(axis, int) else slice(None) for axis in view.axes)]
     names = list(view.extents)
     picked = picked.permute([names.index(axis) for axis in order if axis in names])
@@ -110,7 +111,7 @@ def gelu_residual(shape: tuple[int, ...], dtype: str) -> Expression:
     )
 
 
-EPILOGUES = {
+EPILOGUES: dict[int, Callable[..., torch.Tensor]] = {
     2: lambda x, bias: torch.relu(x + bias),
     5: lambda x, full, column, scalar: ((torch.nn.functional.gelu(x) + full) * column - scalar) * 0.5,
 }
@@ -244,7 +245,10 @@ def test_two_outputs() -> None:
     schedule = default_schedule(workload, target)
     shape = workload.c.shape
     both = Expression(
-        (Operand(shape, "float32"),), (Instruction("greater", (0, Scalar(0.0, "float32")), "bool"),), (0, 1), shape
+        (Operand(shape, "float32"),),
+        (Instruction("greater", (0, Scalar(0.0, "float32")), "bool"),),
+        (0, 1),
+        shape,
     )
     compiled = compile_kernels(
         {
@@ -282,7 +286,10 @@ def test_two_outputs() -> None:
         ),
         (
             lambda: Matmul(
-                MatrixView((2, 3), ("m", "k")), MatrixView((3, 5), ("k", "n")), MatrixView((5, 2), ("n", "m")), True
+                MatrixView((2, 3), ("m", "k")),
+                MatrixView((3, 5), ("k", "n")),
+                MatrixView((5, 2), ("n", "m")),
+                True,
             ),
             "n must be contiguous",
         ),
@@ -290,9 +297,9 @@ def test_two_outputs() -> None:
         (lambda: MatrixView((2, 3), ("m", 3)), "outside a dimension of size 3"),
     ],
 )
-def test_impossible_workloads(make: object, message: str) -> None:
+def test_impossible_workloads(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()
 
 
 def test_epilogue_of_another_shape() -> None:

@@ -86,8 +86,8 @@ def test_split_evenly() -> None:
 
 def test_fused_multiply_add_is_one_instruction() -> None:
     def body(a: tir.Buffer, b: tir.Buffer, c: tir.Buffer, result: tir.Buffer) -> None:
-        operands = (tir.load(x, (0,), 8) for x in (a, b, c))
-        tir.store(result, tir.multiply_add(*operands, "float32", 8, fused=True), (0,), 8)
+        x, y, z = (tir.load(buffer, (0,), 8) for buffer in (a, b, c))
+        tir.store(result, tir.multiply_add(x, y, z, "float32", 8, fused=True), (0,), 8)
 
     function = tir.kernel("fma", [tir.Parameter(name, (8,), "float32") for name in "abcr"], body)
     module = tvm.tirx.build(function, target=parse_target("llvm -mcpu=haswell").tvm)

@@ -191,7 +191,9 @@ def register_tiles(target: CpuTarget, lanes: int, columns: int) -> list[tuple[in
 
 def cycles_per_step(rows: int, vectors: int) -> float:
     """Estimate the cycles of one step along k of one tile: two FMA, two loads a cycle, four cycles' latency."""
-    return max(rows * vectors / 2, (rows + vectors) / 2, 4 / min(4, -(-_ACCUMULATORS_IN_FLIGHT // (rows * vectors))))
+    return max(
+        rows * vectors / 2, (rows + vectors) / 2, 4 / min(4, -(-_ACCUMULATORS_IN_FLIGHT // (rows * vectors)))
+    )
 
 
 def _tile(workload: Matmul, target: CpuTarget, lanes: int) -> tuple[int, int]:
@@ -385,7 +387,9 @@ class _Product:
         counts = [min(s.lanes, (columns or s.width) - v * s.lanes) for v in range(s.vectors)]
 
         def load(k: tir.Index) -> list[tir.Value]:
-            first = [w.b.index({**batch, "k": k, "n": panel * s.width + v * s.lanes}) for v in range(s.vectors)]
+            first = [
+                w.b.index({**batch, "k": k, "n": panel * s.width + v * s.lanes}) for v in range(s.vectors)
+            ]
             return [
                 T.bind(tir.load_partial(self.b, index, count=count, dtype=w.dtype, lanes=s.lanes))
                 for index, count in zip(first, counts, strict=True)

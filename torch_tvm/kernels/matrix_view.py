@@ -69,6 +69,4 @@ class MatrixView:
 
     def renamed(self, names: Mapping[str, str]) -> MatrixView:
         """Return the view with other names for some axes."""
-        return MatrixView(
-            self.shape, tuple(names.get(a, a) if isinstance(a, str) else a for a in self.axes)
-        )
+        return MatrixView(self.shape, tuple(names.get(a, a) if isinstance(a, str) else a for a in self.axes))
