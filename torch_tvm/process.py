@@ -202,8 +202,15 @@ def clear_cache() -> None:
     _C.clear_cache()
 
 
+def _compile(*arguments: Any) -> Any:
+    from torch_tvm import compiler
+
+    return compiler.compile(*arguments)
+
+
 def start() -> None:
     """Connect the core to Python and switch torch_tvm on unless the environment says TORCH_TVM=0."""
-    tvm_ffi.register_global_func("torch_tvm.log", LOGGER.log, override=True)
+    tvm_ffi.register_global_func("torch_tvm.log", LOGGER.log)
+    tvm_ffi.register_global_func("torch_tvm.compiler.compile", _compile)
     with _lock:
         _apply(Options(), switched_on=os.environ.get("TORCH_TVM") != "0")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import tvm  # noqa: F401  libtvm registers JSON and pickle of tensors
 import tvm_ffi
 from tvm_ffi.dataclasses import c_class
 
