@@ -5,104 +5,62 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
 #include <span>
-#include <string>
+#include <stdexcept>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace torch_tvm::runtime {
 
-// dtype, sizes and whatever else compiled code depends on, as words; a call builds it on its stack.
-struct Signature {
-  explicit Signature(std::span<const int64_t> words) : words(words), hash(Hash(words)) {}
-
-  std::span<const int64_t> words;
-  uint64_t hash;
-
-  friend bool operator==(const Signature& a, const Signature& b) {
-    return a.hash == b.hash && std::ranges::equal(a.words, b.words);
-  }
-
- private:
-  // Multiply-xorshift a word: about 1 ns each.
-  static uint64_t Hash(std::span<const int64_t> words) {
-    uint64_t hash = 0x9e3779b97f4a7c15u + words.size();
-    for (int64_t word : words) {
-      hash = (hash ^ static_cast<uint64_t>(word)) * 0xff51afd7ed558ccdu;
-      hash ^= hash >> 32;
-    }
-    return hash;
-  }
-};
-
-// True while this thread compiles anything: a call that it makes meanwhile must not wait for a
-// compilation, which might be its own.
-class CompilingScope {
- public:
-  CompilingScope() { ++depth_; }
-  ~CompilingScope() { --depth_; }
-  CompilingScope(const CompilingScope&) = delete;
-  CompilingScope& operator=(const CompilingScope&) = delete;
-
-  static bool Active() { return depth_ > 0; }
-
- private:
-  static inline thread_local int depth_ = 0;
-};
-
-// Value: what compiling makes, shared with running calls, so that an entry may be dropped under
-// them.
+// Value: what compiling makes, a failure included, so that it too is remembered. It is shared with
+// the calls that run it: an entry may be dropped under them, and no lock is held while they use it.
+//
+// A signature is given as its words and a hash of them, which the caller forms while it reads its
+// inputs.
 template <typename Value>
 class CompileCache {
  public:
-  enum class State {
-    kReady,      // `value`
-    kFailed,     // `failure`: compiling this signature failed, now or before
-    kReentrant,  // the thread is compiling: take the fallback
-  };
-  struct Result {
-    State state;
-    std::shared_ptr<Value> value;
-    std::shared_ptr<const std::string> failure;
-    bool compiled_now = false;  // by this call
-  };
-  // What a compile function returns: a value, or why there is none (remembered like a value).
-  struct Outcome {
-    std::shared_ptr<Value> value;
-    std::string failure;
-  };
+  using Pointer = std::shared_ptr<const Value>;
+  using Words = std::span<const int64_t>;
 
-  // The entry of `signature`; made by `compile() -> Outcome` where there is none. Other threads
-  // with this signature wait meanwhile, those with another do not. If `compile` throws, nothing is
-  // remembered and the next thread tries. At most `capacity` entries stay (the least recently used
-  // go first).
-  template <typename Compile>
-  Result GetOrCompile(const Signature& signature, size_t capacity, Compile&& compile) {
+  // nullptr where nothing is compiled yet.
+  Pointer Find(size_t hash, Words words) {
+    std::lock_guard lock(mutex_);
+    const auto entry = Touch({hash, words});
+    return entry != nullptr ? entry->value : nullptr;
+  }
+
+  // Calls `build() -> Pointer` where there is no entry. Threads that ask for the same signature
+  // meanwhile wait for it, those that ask for another do not. If `build` throws, nothing is
+  // remembered and the next thread tries. At most `capacity` entries stay; the least recently used
+  // go first.
+  //
+  // nullptr: this thread is building (for this cache or another) and there is no value yet; waiting
+  // for one might be waiting for itself.
+  template <typename Build>
+  Pointer GetOrBuild(size_t hash, Words words, size_t capacity, Build&& build) {
     std::shared_ptr<Entry> entry;
     {
       std::unique_lock lock(mutex_);
-      while (true) {
-        entry = Find(signature);
-        if (entry == nullptr || entry->done) break;
-        if (CompilingScope::Active()) return {State::kReentrant, nullptr, nullptr};
-        entry->finished.wait(lock, [&] { return entry->done || entry->abandoned; });
-        if (entry->done) break;
+      while ((entry = Touch({hash, words})) != nullptr) {
+        if (entry->value != nullptr) return entry->value;
+        if (is_building) return nullptr;
+        entry->finished.wait(lock, [&] { return entry->value != nullptr || entry->abandoned; });
+        if (entry->value != nullptr) return entry->value;
       }
-      if (entry != nullptr) return ResultOf(*entry);
-      if (CompilingScope::Active()) return {State::kReentrant, nullptr, nullptr};
-      entry = std::make_shared<Entry>(signature);
+      if (is_building) return nullptr;
+      entry = std::make_shared<Entry>(hash, words);
       entries_.push_front(entry);
-      index_.emplace(entry->signature, entries_.begin());
+      index_.emplace(entry->key, entries_.begin());
     }
-    return Fill(entry, capacity, std::forward<Compile>(compile));
+    return Fill(entry, capacity, std::forward<Build>(build));
   }
 
-  // Forgets everything. A compilation in progress is given to those who wait for it, then
+  // Forgets everything. What is being built is given to those who wait for it and is then
   // forgotten.
   void Clear() {
     std::list<std::shared_ptr<Entry>> dropped;  // values die after the lock
@@ -117,83 +75,87 @@ class CompileCache {
   }
 
  private:
+  struct Key {
+    size_t hash;
+    Words words;
+
+    friend bool operator==(const Key& a, const Key& b) {
+      return a.hash == b.hash && std::ranges::equal(a.words, b.words);
+    }
+  };
+  struct HashOf {
+    size_t operator()(const Key& key) const { return key.hash; }
+  };
   struct Entry {
-    explicit Entry(const Signature& key)
-        : words(key.words.begin(), key.words.end()), signature(words) {}
+    Entry(size_t hash, Words given) : words(given.begin(), given.end()), key{hash, words} {}
 
     const std::vector<int64_t> words;
-    const Signature signature;
-    bool done = false, abandoned = false;
-    std::shared_ptr<Value> value;
-    std::shared_ptr<const std::string> failure;
+    const Key key;  // views the words
+    Pointer value;
+    bool abandoned = false;
     std::condition_variable finished;
   };
   using Position = typename std::list<std::shared_ptr<Entry>>::iterator;
-  struct HashOf {
-    size_t operator()(const Signature& signature) const { return signature.hash; }
+
+  struct BuildingScope {
+    BuildingScope() { is_building = true; }
+    ~BuildingScope() { is_building = false; }
   };
 
-  static Result ResultOf(const Entry& entry) {
-    return {entry.value != nullptr ? State::kReady : State::kFailed, entry.value, entry.failure};
-  }
-
   // Needs the lock. Marks the entry as used.
-  std::shared_ptr<Entry> Find(const Signature& signature) {
-    const auto found = index_.find(signature);
+  std::shared_ptr<Entry> Touch(const Key& key) {
+    const auto found = index_.find(key);
     if (found == index_.end()) return nullptr;
     entries_.splice(entries_.begin(), entries_, found->second);
     return *found->second;
   }
 
-  template <typename Compile>
-  Result Fill(const std::shared_ptr<Entry>& entry, size_t capacity, Compile&& compile) {
-    Outcome outcome;
+  template <typename Build>
+  Pointer Fill(const std::shared_ptr<Entry>& entry, size_t capacity, Build&& build) {
+    Pointer value;
     try {
-      const CompilingScope compiling;
-      outcome = compile();
+      const BuildingScope building;
+      value = build();
+      if (value == nullptr) throw std::logic_error("a compilation must return a value");
     } catch (...) {
-      std::lock_guard lock(mutex_);
-      entry->abandoned = true;
-      Erase(entry);
-      entry->finished.notify_all();
+      Abandon(entry);
       throw;
     }
     std::vector<std::shared_ptr<Entry>> evicted;  // values die after the lock
     std::lock_guard lock(mutex_);
-    entry->value = std::move(outcome.value);
-    if (entry->value == nullptr) {
-      entry->failure = std::make_shared<const std::string>(std::move(outcome.failure));
-    }
-    entry->done = true;
+    entry->value = value;
     entry->finished.notify_all();
     Evict(capacity, &evicted);
-    Result result = ResultOf(*entry);
-    result.compiled_now = true;
-    return result;
+    return value;
   }
 
-  // Needs the lock. Clear() may have been faster.
-  void Erase(const std::shared_ptr<Entry>& entry) {
-    const auto found = index_.find(entry->signature);
+  void Abandon(const std::shared_ptr<Entry>& entry) {
+    std::lock_guard lock(mutex_);
+    entry->abandoned = true;
+    entry->finished.notify_all();
+    const auto found = index_.find(entry->key);  // Clear() may have been faster
     if (found == index_.end() || *found->second != entry) return;
-    entries_.erase(found->second);
+    const Position position = found->second;
     index_.erase(found);
+    entries_.erase(position);
   }
 
-  // Needs the lock. What is being compiled stays.
+  // Needs the lock. What is being built stays.
   void Evict(size_t capacity, std::vector<std::shared_ptr<Entry>>* evicted) {
     for (Position last = entries_.end(); entries_.size() > capacity && last != entries_.begin();) {
       --last;
-      if (!(*last)->done) continue;
+      if ((*last)->value == nullptr) continue;
       evicted->push_back(*last);
-      index_.erase((*last)->signature);
+      index_.erase((*last)->key);
       last = entries_.erase(last);
     }
   }
 
+  static inline thread_local bool is_building = false;
+
   mutable std::mutex mutex_;
-  std::list<std::shared_ptr<Entry>> entries_;              // most recently used first
-  std::unordered_map<Signature, Position, HashOf> index_;  // keys view the entries' words
+  std::list<std::shared_ptr<Entry>> entries_;  // most recently used first
+  std::unordered_map<Key, Position, HashOf> index_;
 };
 
 }  // namespace torch_tvm::runtime

@@ -27,7 +27,9 @@ class Executor {
 
   // The packed form of these weights, made at the first call with them and whenever they changed.
   // nullptr: they have other sizes or dtypes than the plan was compiled for.
-  std::shared_ptr<const Binding> Bind(BorrowedTensors weights) { return bindings_.Bind(weights); }
+  std::shared_ptr<const Binding> Bind(BorrowedTensors weights) const {
+    return bindings_.Bind(weights);
+  }
 
   // Inputs have the sizes and dtypes of the specs. Those whose strides agree too are read in place,
   // others are copied. The weights of `binding` must be alive. Returns tensors with the strides of
@@ -56,7 +58,7 @@ class Executor {
   std::shared_ptr<const Program> program_;
   std::vector<Port> inputs_, outputs_;
   std::vector<TensorSpec> weights_;
-  BindingCache bindings_;
+  mutable BindingCache bindings_;
 };
 
 }  // namespace torch_tvm::runtime
