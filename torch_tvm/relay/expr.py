@@ -15,8 +15,8 @@ import tvm_ffi
 from tvm_ffi.dataclasses import c_class
 
 _get_op = tvm_ffi.get_global_func("torch_tvm.relay.get_op")
-_as_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.as_text", allow_missing=True)
-_type_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.type_text", allow_missing=True)
+_as_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.as_text")
+_type_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.type_text")
 
 
 class _Node(tvm_ffi.Object):

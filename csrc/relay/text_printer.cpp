@@ -1,0 +1,351 @@
+// Prints a program in graph normal form: operands that are no variable, constant or name become
+// temporaries
+// "%3 = ...;" on lines of their own, written when their first consumer is printed. Consumers are
+// taken in depth-first post-order. Chains of any length are walked with an explicit stack; only
+// nested scopes (function bodies, branches, let bodies in parentheses) recurse.
+#include "relay/text_printer.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "relay/attr_text.h"
+#include "relay/builder.h"
+#include "relay/literal.h"
+#include "relay/metadata.h"
+
+namespace torch_tvm::relay {
+namespace {
+
+std::string Indent(const std::string& text) {
+  std::string indented;
+  for (char c : text) {
+    indented += c;
+    if (c == '\n') indented += "  ";
+  }
+  return indented;
+}
+
+bool AlwaysInline(const Expr& expr) {
+  return expr.as<VarObj>() || expr.as<ConstantObj>() || expr.as<OpObj>() || expr.as<GlobalVarObj>();
+}
+
+// How often each expression of a function is an operand, a scope's result or a let's value.
+class UseCounter {
+ public:
+  explicit UseCounter(const Expr& root) {
+    std::vector<Expr> stack = {root};
+    while (!stack.empty()) {
+      Expr expr = stack.back();
+      stack.pop_back();
+      VisitOperands(expr, [this, &stack](const Expr& operand) {
+        if (uses_[operand.get()]++ == 0) stack.push_back(operand);
+      });
+    }
+  }
+  bool IsUnique(const Expr& expr) const {
+    auto found = uses_.find(expr.get());
+    return found == uses_.end() || found->second < 2;
+  }
+
+ private:
+  template <typename Visit>
+  static void VisitOperands(const Expr& expr, Visit visit) {
+    if (const auto* call = expr.as<CallObj>()) {
+      visit(call->op);
+      for (const Expr& arg : call->args) visit(arg);
+    } else if (const auto* tuple = expr.as<TupleObj>()) {
+      for (const Expr& field : tuple->fields) visit(field);
+    } else if (const auto* item = expr.as<TupleGetItemObj>()) {
+      visit(item->tuple);
+    } else if (const auto* let = expr.as<LetObj>()) {
+      visit(let->value);
+      visit(let->body);
+    } else if (const auto* branch = expr.as<IfObj>()) {
+      visit(branch->cond);
+      visit(branch->true_branch);
+      visit(branch->false_branch);
+    } else if (const auto* function = expr.as<FunctionObj>()) {
+      visit(function->body);
+    }
+  }
+
+  std::unordered_map<const ffi::Object*, int> uses_;
+};
+
+class TextPrinter {
+ public:
+  explicit TextPrinter(bool show_meta_data) : show_meta_data_(show_meta_data) {}
+
+  std::string Print(const ffi::ObjectRef& root) {
+    std::string text = "#[version = \"0.0.5\"]\n";
+    if (const auto* module = root.as<IRModuleObj>()) {
+      text += ModuleText(module);
+    } else if (auto expr = root.as<Expr>()) {
+      UseCounter uses(*expr);
+      uses_ = &uses;
+      text += ScopeText(*expr);
+    } else {
+      TVM_FFI_THROW(TypeError) << "AsText: expected an IRModule or an expression, got "
+                               << root.GetTypeKey();
+    }
+    if (!metadata_.empty() && text.back() != '\n') text += "\n";
+    return text + MetadataText();
+  }
+
+ private:
+  std::string MetadataText() const {
+    if (metadata_.empty()) return "";
+    if (show_meta_data_) return Concat("\n#[metadata]\n", metadata_.Write());
+    return "\n/* For debugging purposes the metadata section has been omitted.\n"
+           " * astext(show_meta_data=True) appends it.\n */";
+  }
+
+  std::string ModuleText(const IRModuleObj* module) {
+    std::map<std::string, Function> sorted;
+    for (const auto& [name, function] : module->functions) sorted.emplace(name, function);
+    std::string text;
+    for (const auto& [name, function] : sorted) {
+      UseCounter uses(function);
+      uses_ = &uses;
+      if (!text.empty()) text += "\n";
+      text += FunctionText("def @" + name, function.get()) + "\n";
+    }
+    return text;
+  }
+
+  std::string FunctionText(const std::string& head, const FunctionObj* function) {
+    std::string inside;
+    for (const Var& param : function->params) {
+      inside += (inside.empty() ? "" : ", ") + DeclareVar(param);
+    }
+    for (const auto& [key, value] : function->attrs) {
+      inside += (inside.empty() ? "" : ", ") + std::string(key) + "=" + ValueText(value, metadata_);
+    }
+    std::string type = function->ret_type ? Concat("-> ", TypeText(*function->ret_type), " ") : "";
+    return head + "(" + inside + ") " + type + BodyText(function->body);
+  }
+
+  std::string BodyText(const Expr& body) {
+    return Concat("{", Indent(Concat("\n", ScopeText(body))), "\n}");
+  }
+
+  // The lines of a scope: temporaries, then its result.
+  std::string ScopeText(const Expr& result) {
+    scopes_.emplace_back();
+    std::string last = InlineText(result);
+    std::string text = scopes_.back() + last;
+    scopes_.pop_back();
+    return text;
+  }
+
+  // At the end of a scope and as a let's value, what is used once needs no temporary.
+  std::string InlineText(const Expr& expr) {
+    if (AlwaysInline(expr) || !uses_->IsUnique(expr)) return OperandText(expr);
+    return TakeText(expr) + Info(expr);
+  }
+
+  std::string OperandText(const Expr& expr) {
+    auto known = names_.find(expr.get());
+    if (known != names_.end()) {
+      // A constant repeats its literal; its comment stands where it is printed first.
+      return known->second + (expr.as<ConstantObj>() ? Info(expr) : "");
+    }
+    if (const auto* op = expr.as<OpObj>()) return op->name;
+    if (const auto* global = expr.as<GlobalVarObj>())
+      return Concat("@", std::string(global->name_hint));
+    if (auto constant = expr.as<Constant>()) {
+      std::optional<std::string> literal = LiteralText(*constant);
+      std::string text = literal ? *literal : metadata_.Reference(*constant);
+      names_.emplace(expr.get(), text);
+      return text + Info(expr);
+    }
+    if (auto var = expr.as<Var>()) {  // not bound by anything around it
+      std::string declaration = Concat("free_var ", DeclareVar(*var), ";\n");
+      scopes_.back() += declaration;
+      return names_.at(expr.get());
+    }
+    std::string text = TakeText(expr);
+    if (expr.as<LetObj>()) text = Concat("(", Indent("\n" + text), "\n)");
+    text += Info(expr);
+    std::string name = Concat("%", std::to_string(num_temporaries_++));
+    names_.emplace(expr.get(), name);
+    scopes_.back() += name + " = " + text + ";\n";
+    return name;
+  }
+
+  // The text of an expression that is no leaf, after that of everything it needs.
+  std::string TakeText(const Expr& root) {
+    struct Pending {
+      Expr expr;
+      bool expanded;
+    };
+    std::vector<Pending> stack = {{root, false}};
+    while (!stack.empty()) {
+      Expr expr = stack.back().expr;
+      if (names_.count(expr.get()) || texts_.count(expr.get())) {
+        stack.pop_back();
+      } else if (stack.back().expanded) {
+        std::string text = NodeText(expr);
+        texts_.emplace(expr.get(), std::move(text));
+        stack.pop_back();
+      } else {
+        stack.back().expanded = true;
+        auto push = [&stack](const Expr& child) {
+          if (!AlwaysInline(child)) stack.push_back({child, false});
+        };
+        PushChildren(expr, push);
+      }
+    }
+    auto found = texts_.find(root.get());
+    std::string text = std::move(found->second);
+    texts_.erase(found);
+    return text;
+  }
+
+  // Last child first, so that the first is on top of the stack.
+  template <typename Push>
+  static void PushChildren(const Expr& expr, Push push) {
+    if (const auto* call = expr.as<CallObj>()) {
+      std::for_each(call->args.rbegin(), call->args.rend(), push);
+      push(call->op);
+    } else if (const auto* tuple = expr.as<TupleObj>()) {
+      std::for_each(tuple->fields.rbegin(), tuple->fields.rend(), push);
+    } else if (const auto* item = expr.as<TupleGetItemObj>()) {
+      push(item->tuple);
+    } else if (const auto* branch = expr.as<IfObj>()) {
+      push(branch->cond);
+    }
+  }
+
+  std::string NodeText(const Expr& expr) {
+    if (const auto* call = expr.as<CallObj>()) return CallText(call);
+    if (const auto* tuple = expr.as<TupleObj>()) {
+      std::string fields;
+      for (const Expr& field : tuple->fields) {
+        fields += (fields.empty() ? "" : ", ") + OperandText(field);
+      }
+      return "(" + fields + (tuple->fields.size() == 1 ? ",)" : ")");
+    }
+    if (const auto* item = expr.as<TupleGetItemObj>()) {
+      return OperandText(item->tuple) + "." + std::to_string(item->index);
+    }
+    if (const auto* branch = expr.as<IfObj>()) {
+      std::string text = "if (" + OperandText(branch->cond) + ") ";
+      text += BodyText(branch->true_branch);
+      return text + " else " + BodyText(branch->false_branch);
+    }
+    if (const auto* function = expr.as<FunctionObj>()) return FunctionText("fn ", function);
+    return LetText(expr);
+  }
+
+  std::string CallText(const CallObj* call) {
+    std::string inside;
+    for (const Expr& arg : call->args) inside += (inside.empty() ? "" : ", ") + OperandText(arg);
+    for (const std::string& attr : CallAttrTexts(call, show_meta_data_, metadata_)) {
+      inside += (inside.empty() ? "" : ", ") + attr;
+    }
+    return OperandText(call->op) + "(" + inside + ")";
+  }
+
+  // A let and the lets that follow it; the temporaries of the first value stand before it, in the
+  // scope around.
+  std::string LetText(const Expr& first) {
+    std::string text = LetLine(first.as<LetObj>());
+    scopes_.emplace_back();
+    Expr rest = first.as<LetObj>()->body;
+    while (const auto* let = rest.as<LetObj>()) {
+      if (!uses_->IsUnique(rest)) break;
+      std::string line = LetLine(let) + "\n";
+      scopes_.back() += line;
+      rest = let->body;
+    }
+    std::string last = InlineText(rest);
+    text += "\n" + scopes_.back() + last;
+    scopes_.pop_back();
+    return text;
+  }
+
+  std::string LetLine(const LetObj* let) {
+    std::string declaration = DeclareVar(let->var);
+    // The parser takes no let as a let's value, unless it is in parentheses.
+    bool nested = let->value.as<LetObj>() != nullptr;
+    std::string value = nested ? OperandText(let->value) : InlineText(let->value);
+    return "let " + declaration + " = " + value + ";";
+  }
+
+  // "%x: Tensor[...]"; from here on the variable has this name.
+  std::string DeclareVar(const Var& var) {
+    std::string name = Concat("%", UniqueName(FriendlyName(std::string(var->name_hint))));
+    names_[var.get()] = name;
+    std::string type = var->type_annotation ? Concat(": ", TypeText(*var->type_annotation)) : "";
+    return name + type + Info(var);
+  }
+
+  std::string UniqueName(const std::string& name) {
+    std::string unique = name;
+    auto taken = counters_.find(name);
+    if (taken != counters_.end()) {
+      int& counter = taken->second;
+      do {
+        unique = name + std::to_string(++counter);
+      } while (counters_.count(unique));
+    }
+    counters_[unique] = 0;
+    return unique;
+  }
+
+  // The comment with type and span, the first time that the expression is printed.
+  std::string Info(const Expr& expr) {
+    if (expr.as<IfObj>() || expr.as<LetObj>() || expr.as<OpObj>() || expr.as<GlobalVarObj>()) {
+      return "";
+    }
+    if (!expr->checked_type && !expr->span) return "";
+    if (!commented_.insert(expr.get()).second) return "";
+    std::string text = " /*";
+    if (expr->checked_type) text += " ty=" + TypeText(*expr->checked_type);
+    if (expr->span) text += " span=" + SpanText(*expr->span);
+    return text + " */";
+  }
+
+  static std::string SpanText(const Span& span) {
+    std::string source = span->source_name;
+    // Neither end nor begin of a comment may stand inside of one.
+    for (size_t i = 0; i + 1 < source.size(); ++i) {
+      if (source[i] == '*' && source[i + 1] == '/') source.insert(i + 1, 1, ' ');
+      if (source[i] == '/' && source[i + 1] == '*') source.insert(i + 1, 1, ' ');
+    }
+    std::replace(source.begin(), source.end(), '\r', ' ');
+    return source + ":" + std::to_string(span->line) + ":" + std::to_string(span->column);
+  }
+
+  bool show_meta_data_;
+  const UseCounter* uses_ = nullptr;
+  MetadataWriter metadata_;
+  std::vector<std::string> scopes_;  // the lines so far of each open scope, innermost last
+  // What an expression is referred to by; for the whole module, as in TVM: numbers and names never
+  // repeat.
+  std::unordered_map<const ffi::Object*, std::string> names_;
+  std::unordered_map<const ffi::Object*, std::string> texts_;  // printed, not yet placed
+  std::unordered_map<std::string, int> counters_;
+  std::unordered_set<const ffi::Object*> commented_;
+  int64_t num_temporaries_ = 0;
+};
+
+}  // namespace
+
+ffi::String AsText(const ffi::ObjectRef& module_or_expr, bool show_meta_data) {
+  return TextPrinter(show_meta_data).Print(module_or_expr);
+}
+
+TVM_FFI_STATIC_INIT_BLOCK() {
+  tvm::ffi::reflection::GlobalDef()
+      .def("torch_tvm.relay.as_text", &AsText)
+      .def("torch_tvm.relay.type_text",
+           [](const Type& type) { return ffi::String(TypeText(type)); });
+}
+
+}  // namespace torch_tvm::relay
