@@ -1,22 +1,22 @@
 """Stand-alone element-wise kernels: one pass over memory for a whole `Expression`, whatever is broadcast, permuted or sliced.
 
 Loops that all operands walk through alike are fused, the innermost one is vectorised, and the outer ones run in parallel. An
-operand whose unit stride lies in another loop (a permutation) is read in square tiles that are transposed in registers.
+operand whose unit stride lies in another loop (a permutation) is read lane by lane.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tvm.tirx import PrimFunc
-from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import tir, views
 from torch_tvm.kernels.expression import Expression, Operand, emit
-from torch_tvm.kernels.parallel import task_count
+from torch_tvm.kernels.nest import Nest, task_count
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import Space, View
 
@@ -128,115 +128,31 @@ def build(workload: Elementwise, schedule: Schedule, target: CpuTarget, name: st
         views.broadcast_strides(view, operand.shape, expression.shape)
         for view, operand in zip(all_views, operands, strict=True)
     ]
-    nest = _Nest(
-        expression,
-        views.collapse(expression.shape, strides),
-        tuple(view.offset for view in all_views),
-        schedule,
-    )
+    space = views.collapse(expression.shape, strides)
+    bases = tuple(view.offset for view in all_views)
     parameters = [
         tir.Parameter(f"{'x' if k < len(expression.inputs) else 'y'}{k}", view.buffer_shape, operand.dtype)
         for k, (view, operand) in enumerate(zip(all_views, operands, strict=True))
     ]
 
     def body(*buffers: Any) -> None:
-        nest.emit([
-            views.flat(buffer, parameter.shape, parameter.dtype)
-            for buffer, parameter in zip(buffers, parameters, strict=True)
-        ])
+        flat = [views.flat(b, p.shape, p.dtype) for b, p in zip(buffers, parameters, strict=True)]
+        compute = functools.partial(_vector, expression, space, flat)
+        Nest(space, bases, schedule.lanes, schedule.tasks, compute).emit()
 
     return tir.kernel(name, parameters, body)
 
 
-@dataclass(frozen=True)
-class _Nest:
-    """The loops of one kernel."""
-
-    expression: Expression
-    space: Space
-    bases: tuple[int, ...]
-    schedule: Schedule
-
-    def emit(self, buffers: Sequence[Any]) -> None:
-        *outer, inner = self.space.sizes
-        lanes = min(self.schedule.lanes, inner)
-        split = _parallel_loops(outer, self.schedule.tasks)
-        if self.schedule.tasks > 1 and math.prod(outer[:split]) * 2 <= self.schedule.tasks:
-            self._split_inner(buffers, lanes)
-            return
-        with tir.loop(math.prod(outer[:split]), parallel=self.schedule.tasks > 1) as task:
-            offsets = self._advance(self.bases, _unravel(task, outer[:split]), 0)
-            self._serial(buffers, split, offsets, lambda at: self._row(buffers, at, lanes))
-
-    def _split_inner(self, buffers: Sequence[Any], lanes: int) -> None:
-        """Few outer iterations, a long inner loop: tasks are parts of rows."""
-        *outer, inner = self.space.sizes
-        rows, vectors = math.prod(outer), inner // lanes
-        parts = min(vectors, -(-self.schedule.tasks // rows))
-        share = -(-vectors // parts)
-        parts = -(-vectors // share)
-        with tir.loop(rows * parts, parallel=True) as task:
-            offsets = self._advance(self.bases, _unravel(T.floordiv(task, parts), outer), 0)
-            first = T.floormod(task, parts) * share
-            with T.serial(0, T.min(share, vectors - first)) as vector:
-                self._vector(buffers, self._advance(offsets, [(first + vector) * lanes], len(outer)), lanes)
-        if inner % lanes:
-            with tir.loop(rows) as row:
-                offsets = self._advance(self.bases, _unravel(row, outer), 0)
-                self._vector(buffers, self._advance(offsets, [inner - lanes], len(outer)), lanes)
-
-    def _serial(
-        self, buffers: Sequence[Any], axis: int, offsets: Sequence[Index], inside: Callable[[Sequence[Index]], None]
-    ) -> None:
-        if axis == len(self.space.sizes) - 1:
-            inside(offsets)
-            return
-        with tir.loop(self.space.sizes[axis]) as index:
-            self._serial(buffers, axis + 1, self._advance(offsets, [index], axis), inside)
-
-    def _row(self, buffers: Sequence[Any], offsets: Sequence[Index], lanes: int) -> None:
-        axis, size = len(self.space.sizes) - 1, self.space.sizes[-1]
-        with tir.loop(size // lanes) as vector:
-            self._vector(buffers, self._advance(offsets, [vector * lanes], axis), lanes)
-        if size % lanes:
-            # The last vector overlaps the one before it: computed twice, but never past the end and never lane by lane.
-            self._vector(buffers, self._advance(offsets, [size - lanes], axis), lanes)
-
-    def _vector(self, buffers: Sequence[Any], offsets: Sequence[Index], lanes: int) -> None:
-        count = len(self.expression.inputs)
-        steps = [strides[-1] for strides in self.space.strides]
-        loads = [
-            views.load(buffer, offset, step, lanes)
-            for buffer, offset, step in zip(buffers[:count], offsets, steps, strict=False)
-        ]
-        results = emit(self.expression, loads, lanes)
-        for buffer, offset, step, value in zip(buffers[count:], offsets[count:], steps[count:], results, strict=True):
-            views.store(buffer, value, offset, step, lanes)
-
-    def _advance(self, offsets: Sequence[Index], indices: Sequence[Index], axis: int) -> list[Index]:
-        """Offsets of all operands after moving by `indices` along the loops from `axis` on."""
-        moved = []
-        for offset, strides in zip(offsets, self.space.strides, strict=True):
-            for index, stride in zip(indices, strides[axis:], strict=False):
-                offset = offset + index * stride
-            moved.append(offset)
-        return moved
-
-
-def _parallel_loops(outer: Sequence[int], tasks: int) -> int:
-    """How many outer loops make enough tasks when they run as one parallel loop."""
-    if tasks == 1:
-        return 0
-    for split in range(len(outer) + 1):
-        if math.prod(outer[:split]) >= tasks:
-            return split
-    return len(outer)
-
-
-def _unravel(index: Index, sizes: Sequence[int]) -> list[Index]:
-    """The indices of nested loops of `sizes`, given that of their fused loop."""
-    indices: list[Index] = []
-    for position, size in reversed(list(enumerate(sizes))):
-        indices.append(index if position == 0 else T.floormod(index, size))
-        index = T.floordiv(index, size) if position else index
-    return indices[::-1]
+def _vector(
+    expression: Expression, space: Space, buffers: Sequence[Any], offsets: Sequence[Index], lanes: int
+) -> None:
+    """Load, compute and store one vector."""
+    count = len(expression.inputs)
+    steps = [strides[-1] for strides in space.strides]
+    loads = [
+        views.load(buffer, offset, step, lanes)
+        for buffer, offset, step in zip(buffers[:count], offsets, steps, strict=False)
+    ]
+    results = emit(expression, loads, lanes)
+    for buffer, offset, step, value in zip(buffers[count:], offsets[count:], steps[count:], results, strict=True):
+        views.store(buffer, value, offset, step, lanes)

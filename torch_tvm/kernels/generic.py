@@ -17,7 +17,7 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.tirx import PrimFunc
 
-from torch_tvm.kernels.parallel import task_count
+from torch_tvm.kernels.nest import task_count
 from torch_tvm.kernels.target import CpuTarget
 
 # What one iteration of a block costs, in nanoseconds, measured on Zen 5: LLVM vectorises most; with a call of libm it does not.

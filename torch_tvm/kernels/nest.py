@@ -1,0 +1,110 @@
+"""The loops around a vector: serial or parallel, over the iteration space that all operands of a kernel share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.tirx.script import builder as T
+
+from torch_tvm.kernels import tir
+from torch_tvm.kernels.tir import PARALLEL_MIN_NANOSECONDS
+from torch_tvm.kernels.views import Space
+
+Index = Any  # int or PrimExpr
+Body = Callable[[Sequence[Index], int], None]
+
+# Threads take contiguous shares of the tasks; with four tasks each the last thread is at most a quarter of a share behind.
+TASKS_PER_THREAD = 4
+
+
+def task_count(nanoseconds: float, threads: int) -> int:
+    """Tasks for work that one thread does in `nanoseconds`: 1 (no parallel region) or several per thread."""
+    if threads <= 1 or nanoseconds < 2 * PARALLEL_MIN_NANOSECONDS:
+        return 1
+    return threads * TASKS_PER_THREAD
+
+
+def advance(space: Space, offsets: Sequence[Index], indices: Sequence[Index], loop: int) -> list[Index]:
+    """Offsets of all operands after moving by `indices` along the loops from `loop` on."""
+    moved = []
+    for offset, strides in zip(offsets, space.strides, strict=True):
+        for index, stride in zip(indices, strides[loop:], strict=False):
+            offset = offset + index * stride
+        moved.append(offset)
+    return moved
+
+
+@dataclass(frozen=True)
+class Nest:
+    """Calls `body(offsets of all operands, lanes)` for every vector of `lanes` along the innermost loop.
+
+    The last vector of a row overlaps the one before it where `lanes` does not divide the row: computed twice, but never past
+    the end and never lane by lane. So a body must not read what it writes. Shorter rows are one shorter vector.
+    """
+
+    space: Space
+    bases: tuple[int, ...]
+    lanes: int
+    tasks: int
+    body: Body
+
+    def emit(self) -> None:
+        """Emit the loops, the outermost ones in parallel if there is more than one task."""
+        *outer, inner = self.space.sizes
+        split = self._parallel_loops(outer)
+        if self.tasks > 1 and math.prod(outer[:split]) * 2 <= self.tasks and inner >= 2 * self.lanes:
+            self._split_inner()
+            return
+        with tir.loop(math.prod(outer[:split]), parallel=self.tasks > 1) as task:
+            self._serial(split, advance(self.space, self.bases, _unravel(task, outer[:split]), 0))
+
+    def _parallel_loops(self, outer: Sequence[int]) -> int:
+        """How many outer loops make enough tasks when they run as one parallel loop."""
+        if self.tasks == 1:
+            return 0
+        enough = (split for split in range(len(outer)) if math.prod(outer[:split]) >= self.tasks)
+        return next(enough, len(outer))
+
+    def _split_inner(self) -> None:
+        """Few outer iterations, a long inner loop: tasks are parts of rows."""
+        *outer, inner = self.space.sizes
+        rows, vectors = math.prod(outer), inner // self.lanes
+        share = -(-vectors // min(vectors, -(-self.tasks // rows)))
+        parts = -(-vectors // share)
+        with tir.loop(rows * parts, parallel=True) as task:
+            offsets = advance(self.space, self.bases, _unravel(T.floordiv(task, parts), outer), 0)
+            first = T.floormod(task, parts) * share
+            with T.serial(0, T.min(share, vectors - first)) as vector:
+                self._at(offsets, (first + vector) * self.lanes)
+        if inner % self.lanes:
+            with tir.loop(rows) as row:
+                self._at(advance(self.space, self.bases, _unravel(row, outer), 0), inner - self.lanes)
+
+    def _serial(self, loop: int, offsets: Sequence[Index]) -> None:
+        size = self.space.sizes[loop]
+        if loop < len(self.space.sizes) - 1:
+            with tir.loop(size) as index:
+                self._serial(loop + 1, advance(self.space, offsets, [index], loop))
+            return
+        if size < self.lanes:
+            self.body(offsets, size)
+            return
+        with tir.loop(size // self.lanes) as vector:
+            self._at(offsets, vector * self.lanes)
+        if size % self.lanes:
+            self._at(offsets, size - self.lanes)
+
+    def _at(self, offsets: Sequence[Index], position: Index) -> None:
+        self.body(advance(self.space, offsets, [position], len(self.space.sizes) - 1), self.lanes)
+
+
+def _unravel(index: Index, sizes: Sequence[int]) -> list[Index]:
+    """The indices of nested loops of `sizes`, given that of their fused loop."""
+    indices: list[Index] = []
+    for position, size in reversed(list(enumerate(sizes))):
+        indices.append(index if position == 0 else T.floormod(index, size))
+        index = T.floordiv(index, size) if position else index
+    return indices[::-1]
