@@ -34,6 +34,7 @@ def _lower_flat(module: tvm.IRModule) -> tvm.IRModule:
             tirx.transform.AnnotateEntryFunc(),
             tirx.transform.SplitHostDevice(),
             tirx.transform.MakePackedAPI(),
+            tirx.transform.BF16StorageLegalize(),
         ]
     )(module)
 

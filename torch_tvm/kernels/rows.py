@@ -1,0 +1,337 @@
+"""What softmax, normalisation and reductions share: for every row, sweeps over the reduced dimensions with vector accumulators.
+
+A row is one position of the kept dimensions. Where the contiguous dimension is reduced, vectors run along it and the lanes are
+combined at the end of a sweep; otherwise vectors run along the kept dimensions and one body computes `lanes` rows at once.
+Row kernels read their data through a source `Expression` and may pass results through an epilogue `Expression`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.tirx import PrimFunc
+from tvm.tirx.script import builder as T
+
+from torch_tvm.kernels import instructions, tir, views
+from torch_tvm.kernels.expression import Expression, Operand, emit
+from torch_tvm.kernels.nest import Nest, advance
+from torch_tvm.kernels.target import CpuTarget
+from torch_tvm.kernels.views import Space, View
+
+Index = Any  # int or PrimExpr
+Value = Any  # PrimExpr
+Combine = Callable[[Value, Value, int], Value]
+
+# Independent accumulators that hide the latency of an addition (4 cycles, 2 a cycle), and the additions that one takes before it is
+# added to a second level: the error of a float32 sum then grows with sqrt-like slowness, below that of eager's cascade.
+UNROLL, FLUSH = 4, 64
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`lanes` elements a vector; at least `tasks` parallel tasks, none in parallel if 1."""
+
+    lanes: int
+    tasks: int
+
+
+def accumulation_dtype(dtype: str) -> str:
+    """The dtype that rows of `dtype` are computed in."""
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The iteration space of a row kernel, split into the loops over rows and the loops within one.
+
+    Both list the strides of all operands: the source's inputs, then whatever the kernel adds.
+    """
+
+    kept: Space
+    reduced: Space
+    along_row: bool  # vectors run along the reduced dimensions
+
+    @property
+    def row_size(self) -> int:
+        """Elements in one row."""
+        return math.prod(self.reduced.sizes)
+
+
+def layout(
+    shape: Sequence[int], axes: Sequence[int], strides: Sequence[Sequence[int]], *, ordered: bool = False
+) -> Layout:
+    """Split an iteration space; the loop that is contiguous in the first operand becomes the innermost of its group.
+
+    `ordered` keeps the reduced dimensions in their order, for kernels to which the position within a row matters.
+    """
+    lead = strides[0]
+    groups = [[d for d in range(len(shape)) if d not in axes], [d for d in range(len(shape)) if d in axes]]
+    contiguous = [d for d, size in enumerate(shape) if size > 1 and abs(lead[d]) == 1]
+    along_row = bool(contiguous) and contiguous[-1] in axes or math.prod(shape[d] for d in groups[0]) == 1
+    spaces = []
+    for group, keep_order in zip(groups, (False, ordered), strict=True):
+        # Dimensions that the first operand is broadcast over go outermost.
+        dims = group if keep_order else sorted(group, key=lambda d: (-abs(lead[d]) if lead[d] else -math.inf, d))
+        spaces.append(views.collapse([shape[d] for d in dims], [[s[d] for d in dims] for s in strides]))
+    return Layout(spaces[0], spaces[1], along_row)
+
+
+def check_source(source: Expression, axes: Sequence[int], given: Sequence[View | None]) -> None:
+    """Raise ValueError unless the source has one output, elements, and these axes and views."""
+    if len(source.outputs) != 1:
+        raise ValueError(f"the source of a row kernel has one output, got {len(source.outputs)}")
+    if math.prod(source.shape) == 0:
+        raise ValueError(f"a row kernel reduces at least one element, got shape {source.shape}")
+    if len(set(axes)) != len(axes) or any(not 0 <= axis < len(source.shape) for axis in axes):
+        raise ValueError(f"axes of shape {source.shape} are distinct and not negative, got {tuple(axes)}")
+    if given and len(given) != len(source.inputs):
+        raise ValueError(f"the source has {len(source.inputs)} inputs, got {len(given)} views")
+    for view, operand in zip(given, source.inputs, strict=False):
+        if view is not None:
+            view.check(operand.shape, "input")
+
+
+def preferred_lanes(found: Layout, dtype: str, target: CpuTarget) -> int:
+    """A full register, or the power of two that covers a shorter row."""
+    lanes = target.lanes(accumulation_dtype(dtype))
+    size = found.reduced.sizes[-1] if found.along_row else lanes
+    return min(lanes, 1 << (size - 1).bit_length())
+
+
+@dataclass(frozen=True)
+class Point:
+    """A vector within a row: where each operand has it, and which accumulator is its own."""
+
+    offsets: Sequence[Index]
+    lanes: int
+    slot: int
+    position: Index  # of its first element within the row
+
+
+class Accumulator:
+    """`UNROLL` vectors that are combined to one result for each row."""
+
+    def __init__(self, row: Row, initial: float | int | bool, dtype: str, combine: Combine) -> None:
+        self._row, self._dtype, self._combine = row, dtype, combine
+        self._initial = initial
+        self._slots = [row.scratch(dtype) for _ in range(UNROLL)]
+        self._totals: list[Any] = []
+        for slot in self._slots:
+            self._fill(slot)
+
+    def _fill(self, buffer: Any) -> None:
+        lanes = self._row.width
+        tir.store(buffer, tir.constant(self._initial, self._dtype, lanes), (0,), lanes)
+
+    def add(self, point: Point, value: Value) -> None:
+        """Combine a vector into the point's accumulator."""
+        buffer = self._slots[point.slot]
+        held = tir.load(buffer, (0,), point.lanes)
+        tir.store(buffer, self._combine(held, value, point.lanes), (0,), point.lanes)
+
+    def flush(self) -> None:
+        """Move what has accumulated to the second level."""
+        if not self._totals:
+            raise AssertionError("cascade() comes first")
+        lanes = self._row.width
+        for slot, total in zip(self._slots, self._totals, strict=True):
+            added = self._combine(tir.load(total, (0,), lanes), tir.load(slot, (0,), lanes), lanes)
+            tir.store(total, added, (0,), lanes)
+            self._fill(slot)
+
+    def cascade(self) -> Accumulator:
+        """Add a second level, for `flush`."""
+        self._totals = [self._row.scratch(self._dtype) for _ in range(UNROLL)]
+        for total in self._totals:
+            self._fill(total)
+        return self
+
+    def result(self) -> Value:
+        """Combine all accumulators: a scalar where vectors run along the row, else one vector of rows."""
+        if self._totals:
+            self.flush()
+        buffers = self._totals or self._slots
+        width = self._row.width
+        parts = [tir.load(buffer, (0,), width) for buffer in buffers]
+        while len(parts) > 1:
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [tir.materialise(self._combine(a, b, width), self._dtype, width) for a, b in pairs]
+        return parts[0] if not self._row.along_row else self._horizontal(parts[0], width)
+
+    def _horizontal(self, value: Value, width: int) -> Value:
+        while width > 1:
+            whole, width = tir.scratch(self._dtype, width), width // 2
+            tir.store(whole, value, (0,), width * 2)
+            low, high = tir.load(whole, (0,), width), tir.load(whole, (width,), width)
+            value = tir.materialise(self._combine(low, high, width), self._dtype, width)
+        return value
+
+
+class Row:
+    """What the body of a row kernel works with: one row, or `lanes` rows at once."""
+
+    def __init__(self, found: Layout, source: Expression, buffers: Sequence[Any], offsets: Sequence[Index], lanes: int, schedule: Schedule) -> None:
+        self._layout, self._source, self._buffers, self._offsets = found, source, buffers, offsets
+        self.along_row = found.along_row
+        self.width = schedule.lanes if found.along_row else lanes
+
+    def scratch(self, dtype: str) -> Any:
+        """A vector in registers."""
+        return tir.scratch(dtype, self.width)
+
+    def spread(self, value: Value, point: Point) -> Value:
+        """A result of this row as a vector for one point."""
+        return tir.broadcast(value, point.lanes) if self.along_row else value
+
+    def load(self, point: Point) -> Value:
+        """The source's value in the dtype that rows are computed in."""
+        count = len(self._source.inputs)
+        loads = [
+            views.load(buffer, offset, self._step(operand), point.lanes)
+            for operand, (buffer, offset) in enumerate(zip(self._buffers[:count], point.offsets, strict=False))
+        ]
+        dtype = self._source.dtype_of(self._source.outputs[0])
+        return instructions.unpack(emit(self._source, loads, point.lanes)[0], dtype, point.lanes)
+
+    def read(self, operand: int, point: Point) -> Value:
+        """One operand as it is."""
+        return views.load(self._buffers[operand], point.offsets[operand], self._step(operand), point.lanes)
+
+    def write(self, operand: int, value: Value, point: Point) -> None:
+        """Store a vector into an operand of the full shape."""
+        views.store(self._buffers[operand], value, point.offsets[operand], self._step(operand), point.lanes)
+
+    @property
+    def result_point(self) -> Point:
+        """Where operands that have no reduced dimensions lie for this row."""
+        return Point(self._offsets, 1 if self.along_row else self.width, 0, 0)
+
+    def _step(self, operand: int) -> int:
+        space = self._layout.reduced if self.along_row else self._layout.kept
+        return space.strides[operand][-1]
+
+    def sweep(self, step: Callable[[Point], None], flush: Callable[[], None] | None = None) -> None:
+        """Call `step` for every vector of the row; `flush` at least every `FLUSH` steps of one accumulator."""
+        self._loops(0, self._offsets, 0, step, flush)
+
+    def _loops(self, loop: int, offsets: Sequence[Index], position: Index, step: Callable[[Point], None], flush: Callable[[], None] | None) -> None:
+        space = self._layout.reduced
+        size = space.sizes[loop]
+        if loop < len(space.sizes) - 1:
+            with tir.loop(size) as index:
+                self._loops(loop + 1, advance(space, offsets, [index], loop), (position + index) * space.sizes[loop + 1], step, flush)
+            return
+        lanes = self.width if self.along_row else 1
+        vectors, tail = divmod(size, lanes)
+
+        def at(index: Index, slot: int, count: int) -> None:
+            moved = advance(space, offsets, [index], loop)
+            step(Point(moved, count if self.along_row else self.width, slot, position + index))
+
+        rounds, rest = divmod(vectors, UNROLL)
+        if flush is None or rounds <= FLUSH:
+            self._rounds(0, rounds, lanes, at)
+        else:
+            with tir.loop(rounds // FLUSH) as block:
+                self._rounds(block * FLUSH, FLUSH, lanes, at)
+                flush()
+            self._rounds(rounds // FLUSH * FLUSH, rounds % FLUSH, lanes, at)
+        for slot in range(rest):
+            at((rounds * UNROLL + slot) * lanes, slot, lanes)
+        if tail:
+            at(vectors * lanes, rest, tail)
+        if flush is not None and loop:
+            flush()
+
+    @staticmethod
+    def _rounds(first: Index, count: int, lanes: int, at: Callable[[Index, int, int], None]) -> None:
+        if count == 0:
+            return
+        with tir.loop(count) as index:
+            for slot in range(UNROLL):
+                at(((first + index) * UNROLL + slot) * lanes, slot, lanes)
+
+
+def needs_cascade(found: Layout, lanes: int) -> bool:
+    """Whether a sum over one row is long enough for a second level of accumulators."""
+    return found.row_size > FLUSH * UNROLL * (lanes if found.along_row else 1)
+
+
+def complete(given: Sequence[View | None], operands: Sequence[Operand]) -> tuple[View, ...]:
+    """The given views, contiguous ones where there is none."""
+    padded = given or (None,) * len(operands)
+    return tuple(view or views.contiguous(operand.shape) for view, operand in zip(padded, operands, strict=True))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The operands of a row kernel in the order of its parameters: source inputs, epilogue inputs, outputs."""
+
+    source: Expression
+    source_views: tuple[View, ...]
+    epilogue: Expression
+    epilogue_strides: tuple[tuple[int, ...], ...]  # of inputs[1:] and of each output, over the whole iteration space
+    epilogue_views: tuple[View, ...]
+
+    @property
+    def strides(self) -> list[tuple[int, ...]]:
+        """Strides of every operand over the iteration space."""
+        pairs = zip(self.source_views, self.source.inputs, strict=True)
+        own = [views.broadcast_strides(view, operand.shape, self.source.shape) for view, operand in pairs]
+        return [*own, *self.epilogue_strides]
+
+    @property
+    def all_views(self) -> tuple[View, ...]:
+        """The view of every operand."""
+        return (*self.source_views, *self.epilogue_views)
+
+    @property
+    def parameters(self) -> list[tir.Parameter]:
+        """The kernel's parameters."""
+        operands = (*self.source.inputs, *self.epilogue.inputs[1:], *self.epilogue.output_operands)
+        outputs = len(operands) - len(self.epilogue.outputs)
+        return [
+            tir.Parameter(f"{'y' if k >= outputs else 'x'}{k}", view.buffer_shape, operand.dtype)
+            for k, (view, operand) in enumerate(zip(self.all_views, operands, strict=True))
+        ]
+
+
+def finish(row: Row, parts: Parts, value: Value, point: Point) -> None:
+    """Pass one vector of results through the epilogue and store it."""
+    first = len(parts.source.inputs)
+    extra = len(parts.epilogue.inputs) - 1
+    loads = [value, *(row.read(first + k, point) for k in range(extra))]
+    for position, result in enumerate(emit(parts.epilogue, loads, point.lanes)):
+        row.write(first + extra + position, result, point)
+
+
+def kernel(parts: Parts, found: Layout, schedule: Schedule, name: str, body: Callable[[Row], None]) -> PrimFunc:
+    """The function `name` that calls `body` for every row."""
+    parameters = parts.parameters
+    bases = tuple(view.offset for view in parts.all_views)
+
+    def whole(*buffers: Any) -> None:
+        flat = [views.flat(b, p.shape, p.dtype) for b, p in zip(buffers, parameters, strict=True)]
+
+        def at(offsets: Sequence[Index], lanes: int) -> None:
+            body(Row(found, parts.source, flat, offsets, lanes, schedule))
+
+        Nest(found.kept, bases, 1 if found.along_row else schedule.lanes, schedule.tasks, at).emit()
+
+    return tir.kernel(name, parameters, whole)
+
+
+# Combining two vectors, with PyTorch's treatment of NaN; operands are loads of different buffers.
+
+
+def add(a: Value, b: Value, lanes: int) -> Value:
+    """Sum."""
+    return a + b
+
+
+def larger(a: Value, b: Value, lanes: int) -> Value:
+    """Maximum that may lose a NaN: for softmax, whose exponentials find it again."""
+    return T.Select(a > b, a, b)
