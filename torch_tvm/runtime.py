@@ -225,3 +225,13 @@ class Executor:
     def kernel_times(self) -> list[tuple[str, int, float]]:
         """Name, calls and seconds of every step, summed over the timed calls."""
         return self._core.kernel_times()
+
+
+def arena_bytes() -> int:
+    """Bytes that are kept for the intermediates of coming calls."""
+    return tvm_ffi.get_global_func("torch_tvm.runtime.arena_bytes")()
+
+
+def release_memory() -> None:
+    """Give back idle arenas and what was packed from weights that are gone."""
+    tvm_ffi.get_global_func("torch_tvm.runtime.release_memory")()

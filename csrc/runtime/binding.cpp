@@ -112,8 +112,8 @@ std::vector<char*> Binding::Addresses(BorrowedTensors weights) {
   std::vector<char*> addresses = {packed_.data()};
   for (c10::TensorImpl* impl : weights) {
     at::Tensor weight(Borrow(impl));
-    if (!weight.is_contiguous()) {
-      weight = weight.contiguous();
+    if (!weight.is_contiguous() || !IsAligned(weight.const_data_ptr())) {
+      weight = weight.clone(at::MemoryFormat::Contiguous);
       bytes_ += static_cast<int64_t>(weight.nbytes());
       copies_.push_back(weight);
     }

@@ -46,7 +46,7 @@ class WeightIdentity {
 // Immutable; any number of calls use one at once.
 class Binding {
  public:
-  // Runs the packing steps. Weights that are not contiguous are copied.
+  // Runs the packing steps. Weights that are not contiguous or not aligned are copied.
   Binding(std::shared_ptr<const Program> program, BorrowedTensors weights);
   ~Binding();
   Binding(const Binding&) = delete;

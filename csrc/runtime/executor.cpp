@@ -119,9 +119,12 @@ char* Executor::InputAddress(size_t i, c10::TensorImpl* input,
               "plan ", std::string(plan().name), " was compiled for input ", i, " of sizes ",
               c10::IntArrayRef(port.spec.sizes), " and dtype ", port.spec.dtype, ", got sizes ",
               input->sizes(), " and dtype ", input->dtype());
-  if (SameMemory(port.spec.sizes, input->strides(), port.dense)) return Address(input);
+  char* const address = Address(input);
+  if (IsAligned(address) && SameMemory(port.spec.sizes, input->strides(), port.dense)) {
+    return address;
+  }
   const at::AutoDispatchBelowADInplaceOrView plain;
-  copies->push_back(Borrow(input).permute(port.order).contiguous());
+  copies->push_back(Borrow(input).permute(port.order).clone(at::MemoryFormat::Contiguous));
   return Address(copies->back().unsafeGetTensorImpl());
 }
 
@@ -137,6 +140,11 @@ at::Tensor Executor::PlaceOutput(const Port& port, const at::Tensor& dense) cons
   const at::AutoDispatchBelowADInplaceOrView plain;
   Place(output, dense);
   return output;
+}
+
+void ReleaseMemory() {
+  SweepBindings();
+  ArenaPool::Get().Trim();
 }
 
 }  // namespace torch_tvm::runtime

@@ -61,4 +61,7 @@ class Executor {
   mutable BindingCache bindings_;
 };
 
+// Gives back what no call needs: idle arenas, and what was packed from weights that died.
+void ReleaseMemory();
+
 }  // namespace torch_tvm::runtime

@@ -2,6 +2,7 @@
 // torch_tvm/runtime.py runs plans: it hands over torch's own tensors, so that weights keep their
 // identity.
 #include <torch/custom_class.h>
+#include <tvm/ffi/reflection/registry.h>
 
 #include <memory>
 #include <string>
@@ -73,6 +74,12 @@ TORCH_LIBRARY_FRAGMENT(torch_tvm, library) {
                      const std::vector<at::Tensor>& weights,
                      bool timed) { return self->Run(inputs, weights, timed); })
       .def("kernel_times", [](const Self& self) { return self->KernelTimes(); });
+}
+
+TVM_FFI_STATIC_INIT_BLOCK() {
+  tvm::ffi::reflection::GlobalDef()
+      .def("torch_tvm.runtime.arena_bytes", [] { return ArenaPool::Get().idle_bytes(); })
+      .def("torch_tvm.runtime.release_memory", [] { ReleaseMemory(); });
 }
 
 }  // namespace

@@ -12,9 +12,14 @@ namespace torch_tvm::runtime {
 
 namespace ffi = tvm::ffi;
 
-// Arena and packed offsets are multiples of this, and both blocks start at one: a cache line and a
-// zmm.
+// Every buffer of a plan begins at a multiple of this (a cache line, a zmm): code that TVM
+// generates moves aligned vectors unless told otherwise, and would fault. Torch's own allocations
+// do, slices may not.
 inline constexpr int64_t kAlignment = 64;
+
+inline bool IsAligned(const void* address) {
+  return reinterpret_cast<uintptr_t>(address) % kAlignment == 0;
+}
 
 enum class BufferKind : uint8_t { kInput, kOutput, kWeight, kPacked, kArena, kConstant };
 

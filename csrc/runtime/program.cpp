@@ -5,6 +5,7 @@
 
 #include <array>
 #include <chrono>
+#include <cstring>
 #include <utility>
 
 namespace torch_tvm::runtime {
@@ -19,6 +20,7 @@ constexpr size_t kStackArgs = 16;
 }  // namespace
 
 Program::Program(Plan plan) : plan_(std::move(plan)) {
+  AlignConstants();
   const auto count = static_cast<int64_t>(plan_->buffers.size());
   extents_.reserve(count);
   tensors_.reserve(count);
@@ -40,6 +42,20 @@ std::vector<Program::Call> Program::Prepare(const ffi::Array<Step>& steps) const
   return calls;
 }
 
+void Program::AlignConstants() {
+  for (const ffi::Tensor& constant : plan_->constants) {
+    char* data = static_cast<char*>(constant.data_ptr()) + constant.byte_offset();
+    const size_t bytes = ffi::GetDataSize(constant.numel(), constant.dtype());
+    if (bytes == 0) {
+      data = no_elements;
+    } else if (!IsAligned(data)) {
+      aligned_constants_.emplace_back(static_cast<int64_t>(bytes));
+      data = static_cast<char*>(std::memcpy(aligned_constants_.back().data(), data, bytes));
+    }
+    constants_.push_back(data);
+  }
+}
+
 void Program::AddTensor(const Buffer& buffer) {
   const auto rank = static_cast<int64_t>(buffer->shape.size());
   std::vector<int64_t> extents(buffer->shape.begin(), buffer->shape.end());
@@ -51,10 +67,7 @@ void Program::AddTensor(const Buffer& buffer) {
   tensor.dtype = buffer->dtype;
   tensor.shape = extents.data();
   tensor.strides = extents.data() + rank;
-  if (buffer->place == BufferKind::kConstant) {
-    const ffi::Tensor constant = plan_->constants[buffer->index];
-    tensor.data = static_cast<char*>(constant.data_ptr()) + constant.byte_offset();
-  }
+  if (buffer->place == BufferKind::kConstant) tensor.data = constants_[buffer->index];
   extents_.push_back(std::move(extents));
   tensors_.push_back(tensor);
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/arena.h"
 #include "runtime/plan.h"
 
 namespace torch_tvm::runtime {
@@ -65,11 +66,14 @@ class Program {
 
   std::vector<Call> Prepare(const ffi::Array<Step>& steps) const;
   void AddTensor(const Buffer& buffer);
+  void AlignConstants();
   void AddSource(int64_t tensor, const Buffer& buffer);
   void Invoke(const Call& call, DLTensor* tensors) const;
   void InvokeTimed(const Call& call, DLTensor* tensors, Clock* clock) const;
 
   Plan plan_;
+  std::vector<char*> constants_;
+  std::vector<Block> aligned_constants_;  // copies of those that the compiler left unaligned
   std::vector<Call> packing_steps_, steps_;
   std::vector<std::vector<int64_t>> extents_;  // shape, then strides, of each tensor
   std::vector<DLTensor> tensors_;
