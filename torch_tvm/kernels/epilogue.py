@@ -6,6 +6,7 @@ output has it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -109,3 +110,19 @@ def parameters(expression: Expression) -> tuple[list[tir.Parameter], list[tir.Pa
         for i, operand in enumerate(expression.output_operands)
     ]
     return extras, outputs
+
+
+def fold(expression: Expression, shape: tuple[int, int]) -> Expression | None:
+    """Return the epilogue on the output as a matrix with the same last dimension, `None` where an operand forbids it.
+
+    Operands may have all of the output's elements, or be the same for all of its rows.
+    """
+    inputs = []
+    for operand in expression.inputs:
+        if math.prod(operand.shape) == math.prod(shape):
+            inputs.append(Operand(shape, operand.dtype))
+        elif math.prod(operand.shape[:-1]) == 1:
+            inputs.append(Operand(operand.shape[-1:], operand.dtype))
+        else:
+            return None
+    return Expression(tuple(inputs), expression.instructions, expression.outputs, shape)

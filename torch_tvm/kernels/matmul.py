@@ -18,22 +18,15 @@ from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import epilogue as epilogues
-from torch_tvm.kernels import tir
+from torch_tvm.kernels import tiling, tir
 from torch_tvm.kernels.expression import Expression
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.panel import PanelCopy
 from torch_tvm.kernels.register_tile import RegisterTile
 from torch_tvm.kernels.target import CpuTarget
 
-# A panel is read once for each tile of rows and should stay in half of a 1 MiB L2 cache meanwhile.
-_PANEL_BYTES = 512 * 1024
-# Two FMA units of four cycles' latency: fewer accumulators than this wait for one another.
-_ACCUMULATORS_IN_FLIGHT = 8
-# Rows of a tile that are a multiple of 2 KiB apart fall into the same sets of a 12-way L1 cache.
-_ALIASING_BYTES, _ALIASING_ROWS = 2048, 8
 # From this many tiles that read it, a copied panel pays: its rows are contiguous and never partial.
 _TILES_PER_COPIED_PANEL = 8
-_MAX_ROWS = 14
 
 
 @dataclass(frozen=True)
@@ -166,64 +159,32 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
         right = "direct"
     panels = -(-workload.n // (vectors * lanes))
     tasks = panels * math.prod(workload.batch.values())
-    # Two FMA a cycle at 4 GHz.
-    nanoseconds = workload.flops / (2 * lanes * 2 * 4)
-    parallel = threads > 1 and nanoseconds > tir.PARALLEL_MIN_NANOSECONDS
-    chains = min(4, max(1, workload.k // 8), -(-_ACCUMULATORS_IN_FLIGHT // (rows * vectors)))
+    parallel = tiling.worth_threads(workload.flops, lanes, threads)
     return Schedule(
         rows=rows,
         vectors=vectors,
         lanes=lanes,
         right=right,
-        row_blocks=_row_blocks(tasks, tiles, threads) if parallel else 1,
-        chains=chains,
+        row_blocks=tiling.blocks(tasks, tiles, threads) if parallel else 1,
+        chains=tiling.chains(rows, vectors, workload.k),
         parallel=parallel,
     )
 
 
-def register_tiles(target: CpuTarget, lanes: int, columns: int) -> list[tuple[int, int]]:
-    """List the (rows, vectors) that fit the registers together with a row of the panel and a scalar."""
-    most = min(4, -(-columns // lanes))
-    registers = target.vector_registers
-    candidates = [(min(_MAX_ROWS, (registers - 1 - v) // v), v) for v in range(most, 0, -1)]
-    return [(rows, vectors) for rows, vectors in candidates if rows > 0]
-
-
-def cycles_per_step(rows: int, vectors: int) -> float:
-    """Estimate the cycles of one step along k of one tile: two FMA, two loads a cycle, four cycles' latency."""
-    return max(
-        rows * vectors / 2, (rows + vectors) / 2, 4 / min(4, -(-_ACCUMULATORS_IN_FLIGHT // (rows * vectors)))
-    )
-
-
 def _tile(workload: Matmul, target: CpuTarget, lanes: int) -> tuple[int, int]:
-    size = target.vector_bits // 8 // lanes
-    aliasing = workload.m > 1 and workload.a.stride("m") * size % _ALIASING_BYTES == 0
+    size = tir.element_bytes(workload.dtype)
 
     def cost(tile: tuple[int, int]) -> float:
         rows, vectors = tile
         width = vectors * lanes
         tiles = tir.split_evenly(workload.m, rows)
-        panels = -(-workload.n // width)
-        cycles = panels * sum(count * cycles_per_step(height, vectors) for count, height in tiles)
-        spills_cache = len(tiles) > 1 and workload.k * width * size > _PANEL_BYTES
-        return cycles * (1.3 if spills_cache else 1.0)
+        panel_bytes = workload.k * width * size
+        step = sum(n * tiling.cycles_per_step(h, vectors, lanes * size, panel_bytes) for n, h in tiles)
+        return -(-workload.n // width) * step
 
-    candidates = register_tiles(target, lanes, workload.n)
-    if aliasing:
-        candidates = [(min(rows, _ALIASING_ROWS), vectors) for rows, vectors in candidates]
-    rows, vectors = min(candidates, key=cost)
+    row_bytes = workload.a.stride("m") * size if workload.m > 1 else 1
+    rows, vectors = min(tiling.register_tiles(target, lanes, workload.n, row_bytes), key=cost)
     return max(height for _, height in tir.split_evenly(workload.m, rows)), vectors
-
-
-def _row_blocks(tasks: int, tiles: int, threads: int) -> int:
-    """Find the least division of the rows with which no thread has 5 % more to do than the average."""
-
-    def imbalance(blocks: int) -> float:
-        return -(-tasks * blocks // threads) * threads / (tasks * blocks)
-
-    candidates = range(1, min(tiles, 4 * threads) + 1)
-    return next((b for b in candidates if imbalance(b) <= 1.05), min(candidates, key=imbalance))
 
 
 def _packed_batch(workload: Matmul) -> list[str]:
@@ -286,11 +247,23 @@ def build(
     def body(a: tir.Buffer, b: tir.Buffer, *rest: tir.Buffer) -> None:
         finish = epilogues.Epilogue(expression, rest[: len(extras)], rest[len(extras) :], schedule.lanes)
         if mirrored:
-            _Product(workload.mirrored(), schedule, target, b, a, finish).emit()
+            emit(workload.mirrored(), schedule, target, b, a, finish)
         else:
-            _Product(workload, schedule, target, a, b, finish).emit()
+            emit(workload, schedule, target, a, b, finish)
 
     return tir.kernel(name, parameters, body)
+
+
+def emit(
+    workload: Matmul,
+    schedule: Schedule,
+    target: CpuTarget,
+    a: tir.Buffer,
+    b: tir.Buffer,
+    epilogue: epilogues.Epilogue,
+) -> None:
+    """Emit a product whose result has contiguous rows into the kernel that is being built."""
+    _Product(workload, schedule, target, a, b, epilogue).emit()
 
 
 def _panel_copy(
@@ -427,12 +400,7 @@ class _Product:
                 scalar = self.a[tuple(w.a.index({**batch, "m": first_row + i, "k": k}))]
                 chain.multiply_add(i, scalar, row_of_panel)
 
-        rounds, rest = divmod(w.k, s.chains)
-        with tir.loop(rounds) as k:
-            for c, chain in enumerate(chains):
-                step(chain, k * s.chains + c)
-        for c in range(rest):
-            step(chains[c], rounds * s.chains + c)
+        tir.chained_loop(w.k, chains, step)
         for other in chains[1:]:
             chains[0].add(other)
         self._store(chains[0], batch, first_row, panel, columns)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import tvm
 from tvm.script.ir_builder import IRBuilder
@@ -18,6 +18,7 @@ from tvm.tirx.script import builder as T
 Buffer = Any
 Index = Any  # int or PrimExpr
 Value = Any  # PrimExpr
+Chain = TypeVar("Chain")
 
 # Function attribute: there is no block below the root, so that the short pass pipeline of module.py will do.
 NO_INNER_BLOCKS = "torch_tvm.no_inner_blocks"
@@ -120,6 +121,32 @@ def store_partial(
     whole = scratch(dtype, lanes)
     store(whole, value, (0,), lanes)
     store(buffer, load(whole, (0,), count), indices, count)
+
+
+def reshaped(buffer: Buffer, shape: Sequence[int], dtype: str) -> Buffer:
+    """Declare another shape for the elements of a contiguous buffer."""
+    return T.decl_buffer(tuple(shape), dtype, data=buffer.data, align=element_bytes(dtype))
+
+
+def for_run(count: int, lanes: int, step: Callable[[Index, int], None]) -> None:
+    """Emit `step(first, width)` for `count` contiguous elements, `lanes` at a time and the rest as one vector."""
+    whole, rest = divmod(count, lanes)
+    if whole:
+        with loop(whole) as i:
+            step(i * lanes, lanes)
+    if rest:
+        step(whole * lanes, rest)
+
+
+def chained_loop(steps: int, chains: Sequence[Chain], step: Callable[[Chain, Index], None]) -> None:
+    """Emit `step(chain, k)` for each k below `steps`, the chains in turn."""
+    rounds, rest = divmod(steps, len(chains))
+    if rounds:
+        with loop(rounds) as k:
+            for c, chain in enumerate(chains):
+                step(chain, k * len(chains) + c)
+    for c in range(rest):
+        step(chains[c], rounds * len(chains) + c)
 
 
 class Accumulators:

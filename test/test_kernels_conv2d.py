@@ -1,0 +1,216 @@
+"""Convolutions against float64: borders, strides, dilation, groups, ragged channels, epilogues, both vector widths."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+
+import pytest
+import torch
+
+from torch_tvm.kernels.conv2d import Conv2d, Schedule, build, build_pack, default_schedule, packed_shape
+from torch_tvm.kernels.expression import Expression, Instruction, Operand
+from torch_tvm.kernels.module import compile_kernels
+from torch_tvm.kernels.target import CpuTarget, parse_target
+
+TARGETS = ["llvm -mcpu=skylake-avx512", "llvm -mcpu=haswell"]
+Case = tuple[Conv2d, Schedule, bool]
+
+
+def get_target(spec: str) -> CpuTarget:
+    try:
+        return parse_target(spec)
+    except ValueError as error:
+        pytest.skip(str(error))
+
+
+def block(workload: Conv2d) -> Expression:
+    """The end of a residual block: scale, bias, shortcut, ReLU."""
+    shape, dtype = workload.output_shape, workload.dtype
+    return Expression(
+        (
+            Operand(shape, dtype),
+            Operand((workload.filters,), dtype),
+            Operand((1, 1, 1, workload.filters), dtype),
+            Operand(shape, dtype),
+        ),
+        (
+            Instruction("multiply", (0, 1), dtype),
+            Instruction("add", (4, 2), dtype),
+            Instruction("add", (5, 3), dtype),
+            Instruction("relu", (6,), dtype),
+        ),
+        (7,),
+        shape,
+    )
+
+
+def reference(w: Conv2d, source: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """PyTorch's convolution in float64, NHWC."""
+    image = source.double() if w.input_layout == "NCHW" else source.double().permute(0, 3, 1, 2)
+    top, left, bottom, right = w.padding
+    padded = torch.nn.functional.pad(image, (left, right, top, bottom))
+    result = torch.nn.functional.conv2d(padded, weight.double(), None, w.stride, 0, w.dilation, w.groups)
+    return result.permute(0, 2, 3, 1)
+
+
+def check(cases: list[Case], target: CpuTarget) -> None:
+    functions = {}
+    for i, (workload, schedule, fused) in enumerate(cases):
+        epilogue = block(workload) if fused else None
+        functions[f"conv_{i}"] = build(workload, schedule, target, f"conv_{i}", epilogue)
+        functions[f"pack_{i}"] = build_pack(workload, schedule, target, f"pack_{i}")
+    compiled = compile_kernels(functions, target)
+    for i, (workload, schedule, fused) in enumerate(cases):
+        dtype = getattr(torch, workload.dtype)
+        source = torch.randn(workload.input_shape, dtype=dtype)
+        weight = torch.randn(workload.weight_shape, dtype=dtype)
+        packed = torch.full(packed_shape(workload, schedule), torch.nan, dtype=dtype)
+        compiled[f"pack_{i}"](weight, packed)
+        assert not packed.isnan().any(), workload
+        expected = reference(workload, source, weight)
+        extras: list[torch.Tensor] = []
+        if fused:
+            extras = [torch.randn(o.shape, dtype=dtype) for o in block(workload).inputs[1:]]
+            scale, bias, shortcut = (extra.double() for extra in extras)
+            expected = torch.relu(expected * scale + bias + shortcut)
+        # The result lies between guards, at an address that is aligned to nothing but its elements.
+        size = math.prod(workload.output_shape)
+        memory = torch.full((size + 33,), 7, dtype=dtype)
+        result = memory[1 : size + 1].view(workload.output_shape)
+        compiled[f"conv_{i}"](source, packed, *extras, result)
+        error = float((result - expected).abs().max()) / max(1.0, float(expected.abs().max()))
+        assert error <= (2e-5 if workload.dtype == "float32" else 1e-13), (workload, schedule, error)
+        assert memory[0] == 7 and (memory[size + 1 :] == 7).all(), (workload, schedule)
+
+
+def random_workload(rng: random.Random) -> Conv2d:
+    groups = rng.choice([1, 1, 1, 2, 3])
+    kernel = (rng.choice([1, 2, 3, 5]), rng.choice([1, 3, 3, 4, 7]))
+    dilation = (rng.choice([1, 1, 2]), rng.choice([1, 1, 3]))
+    padding = (rng.randrange(3), rng.randrange(4), rng.randrange(3), rng.randrange(4))
+    least = [(kernel[i] - 1) * dilation[i] + 1 - padding[i] - padding[i + 2] for i in range(2)]
+    return Conv2d(
+        batch=rng.choice([1, 1, 2]),
+        height=max(1, least[0]) + rng.randrange(8),
+        width=max(1, least[1]) + rng.randrange(20),
+        channels=groups * rng.choice([1, 2, 3, 8, 17]),
+        filters=groups * rng.choice([1, 3, 16, 20, 33, 70]),
+        kernel=kernel,
+        stride=(rng.choice([1, 2]), rng.choice([1, 2, 3])),
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        dtype=rng.choice(["float32", "float32", "float32", "float64"]),
+        input_layout=rng.choice(["NHWC", "NHWC", "NCHW"]),
+    )
+
+
+def random_schedule(rng: random.Random, workload: Conv2d, target: CpuTarget) -> Schedule:
+    schedule = default_schedule(workload, target, rng.choice([1, 2, 3]))
+    border = rng.choice([schedule.border, "copy"])
+    return dataclasses.replace(
+        schedule, parallel=rng.random() < 0.5, row_blocks=rng.choice([1, 2]), border=border
+    )
+
+
+@pytest.mark.parametrize("spec", TARGETS)
+def test_random_convolutions(spec: str) -> None:
+    target = get_target(spec)
+    rng = random.Random(3)
+    cases: list[Case] = []
+    for _ in range(16):
+        workload = random_workload(rng)
+        cases.append((workload, random_schedule(rng, workload, target), rng.random() < 0.5))
+    check(cases, target)
+
+
+@pytest.mark.parametrize("spec", TARGETS)
+def test_pointwise(spec: str) -> None:
+    """Pixels of all images are rows of one product; with stride they are not."""
+    target = get_target(spec)
+    workloads = [
+        Conv2d(2, 5, 7, 24, 40, (1, 1)),
+        Conv2d(1, 9, 9, 33, 17, (1, 1), stride=(2, 2)),
+        Conv2d(3, 1, 1, 64, 130, (1, 1)),
+        Conv2d(1, 4, 4, 8, 8, (1, 1), padding=(1, 1, 1, 1)),
+        Conv2d(2, 3, 3, 16, 16, (1, 1), input_layout="NCHW"),
+    ]
+    check([(w, default_schedule(w, target, 2), fused) for w in workloads for fused in (False, True)], target)
+
+
+@pytest.mark.parametrize("spec", TARGETS)
+def test_depthwise(spec: str) -> None:
+    target = get_target(spec)
+    rng = random.Random(5)
+    cases: list[Case] = []
+    for channels in (2, 16, 21, 40):
+        base = random_workload(rng)
+        workload = dataclasses.replace(
+            base, channels=channels, filters=channels, groups=channels, input_layout="NHWC"
+        )
+        for border in ("peel", "copy"):
+            schedule = dataclasses.replace(default_schedule(workload, target, 2), border=border)
+            cases.append((workload, schedule, border == "peel"))
+    check(cases, target)
+
+
+def test_layers_of_networks() -> None:
+    """Real shapes with the default schedule on two threads: stem, 3x3 of each size, stride 2, ASPP, grouped, 1-D."""
+    target = get_target("llvm")
+    same = (1, 1, 1, 1)
+    workloads = [
+        Conv2d(1, 64, 64, 3, 64, (7, 7), (2, 2), (3, 3, 3, 3)),
+        Conv2d(1, 64, 64, 3, 64, (7, 7), (2, 2), (3, 3, 3, 3), input_layout="NCHW"),
+        Conv2d(1, 28, 28, 32, 64, (3, 3), (1, 1), same),
+        Conv2d(1, 14, 14, 64, 128, (3, 3), (2, 2), same),
+        Conv2d(2, 7, 7, 128, 64, (3, 3), (1, 1), same),
+        Conv2d(1, 20, 20, 16, 32, (3, 3), (1, 1), (12, 12, 12, 12), (12, 12)),
+        Conv2d(1, 14, 14, 64, 64, (3, 3), (1, 1), same, groups=16),
+        Conv2d(1, 32, 32, 3, 48, (16, 16), (16, 16)),
+        Conv2d(1, 1, 50, 20, 30, (1, 9), (1, 2), (0, 4, 0, 4)),
+        Conv2d(1, 12, 12, 8, 16, (3, 3), (1, 1), (0, 0, 1, 1)),
+    ]
+    check([(w, default_schedule(w, target, 2), True) for w in workloads], target)
+
+
+@pytest.mark.parametrize("spec", TARGETS)
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_default_schedule_fits_the_registers(spec: str, threads: int) -> None:
+    target = get_target(spec)
+    for size in (1, 2, 7, 14, 56, 112):
+        for channels in (3, 64, 512):
+            for filters in (1, 24, 64, 1000):
+                workload = Conv2d(1, size, size, channels, filters, (3, 3), padding=(1, 1, 1, 1))
+                schedule = default_schedule(workload, target, threads)
+                used = schedule.rows * schedule.vectors * schedule.chains + schedule.vectors + 1
+                assert used <= target.vector_registers, schedule
+                assert schedule.rows <= size
+                assert schedule.row_blocks <= size
+
+
+def test_many_border_cases_are_padded_rather_than_peeled() -> None:
+    """Peeling specialises a loop for every kernel column that leaves the image at another pixel."""
+    target = get_target("llvm")
+    plain = Conv2d(1, 28, 28, 16, 16, (3, 3), (1, 1), (1, 1, 1, 1))
+    assert default_schedule(plain, target).border == "peel"
+    wide = Conv2d(1, 28, 64, 16, 16, (1, 13), (1, 1), (0, 12, 0, 12), (1, 2))
+    assert default_schedule(wide, target).border == "copy"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channels": 0}, "sizes of at least 1"),
+        ({"stride": (0, 1)}, "sizes of at least 1"),
+        ({"padding": (0, -1, 0, 0)}, "padding of at least 0"),
+        ({"groups": 3}, "3 groups do not divide"),
+        ({"height": 2}, "kernel is larger than the padded input"),
+        ({"input_layout": "HWCN"}, "expected input_layout"),
+    ],
+)
+def test_impossible_workloads(changes: dict[str, object], message: str) -> None:
+    valid = Conv2d(1, 8, 8, 4, 4, (3, 3))
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(valid, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,240 @@
+"""The workload of a convolution and the arithmetic of its borders, shared by all algorithms that compute it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from tvm.tirx.script import builder as T
+
+from torch_tvm.kernels import tir
+
+
+@dataclass(frozen=True)
+class Conv2d:
+    """A two-dimensional convolution (cross-correlation, as PyTorch's); a one-dimensional one has height 1.
+
+    Parameters
+    ----------
+    height, width
+        Of the input.
+    channels, filters
+        Of the input and of the output, over all groups.
+    kernel, stride, dilation
+        Vertical, horizontal.
+    padding
+        Top, left, bottom, right.
+    input_layout
+        "NHWC" or "NCHW", the order of the input's dimensions; the output is NHWC.
+
+    Examples
+    --------
+    >>> from torch_tvm.kernels.conv2d import Conv2d
+    >>> stem = Conv2d(1, 224, 224, 3, 64, kernel=(7, 7), stride=(2, 2), padding=(3, 3, 3, 3))
+    >>> stem.output_shape
+    (1, 112, 112, 64)
+    """
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    filters: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    dtype: str = "float32"
+    input_layout: str = "NHWC"
+
+    def __post_init__(self) -> None:
+        """Refuse what is no convolution."""
+        sizes = (self.batch, self.height, self.width, self.channels, self.filters, self.groups)
+        if min(*sizes, *self.kernel, *self.stride, *self.dilation) < 1 or min(self.padding) < 0:
+            raise ValueError(f"expected sizes of at least 1 and padding of at least 0 in {self}")
+        if self.channels % self.groups or self.filters % self.groups:
+            raise ValueError(f"{self.groups} groups do not divide the channels or filters of {self}")
+        if self.out_height < 1 or self.out_width < 1:
+            raise ValueError(f"the kernel is larger than the padded input in {self}")
+        if self.input_layout not in ("NHWC", "NCHW"):
+            raise ValueError(f"expected input_layout 'NHWC' or 'NCHW', got {self.input_layout!r}")
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Distance from the first to the last tap of the kernel: vertical, horizontal."""
+        return (self.kernel[0] - 1) * self.dilation[0], (self.kernel[1] - 1) * self.dilation[1]
+
+    @property
+    def out_height(self) -> int:
+        """Rows of the output."""
+        return (self.height + self.padding[0] + self.padding[2] - self.reach[0] - 1) // self.stride[0] + 1
+
+    @property
+    def out_width(self) -> int:
+        """Columns of the output."""
+        return (self.width + self.padding[1] + self.padding[3] - self.reach[1] - 1) // self.stride[1] + 1
+
+    @property
+    def group_channels(self) -> int:
+        """Input channels of a group."""
+        return self.channels // self.groups
+
+    @property
+    def group_filters(self) -> int:
+        """Filters of a group."""
+        return self.filters // self.groups
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the input tensor."""
+        if self.input_layout == "NCHW":
+            return (self.batch, self.channels, self.height, self.width)
+        return (self.batch, self.height, self.width, self.channels)
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the weight as PyTorch has it."""
+        return (self.filters, self.group_channels, *self.kernel)
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the output tensor, NHWC."""
+        return (self.batch, self.out_height, self.out_width, self.filters)
+
+    @property
+    def output_pixels(self) -> int:
+        """Pixels of the output, over all images."""
+        return self.batch * self.out_height * self.out_width
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, counting taps that fall outside the image."""
+        return 2 * self.output_pixels * self.filters * self.group_channels * math.prod(self.kernel)
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether every output pixel depends on the input pixel at its place alone."""
+        return (
+            self.kernel == self.stride == (1, 1)
+            and self.padding == (0, 0, 0, 0)
+            and self.groups == 1
+            and self.input_layout == "NHWC"
+        )
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each filter reads one channel and each channel is read by one filter."""
+        return self.groups == self.channels == self.filters > 1 and self.input_layout == "NHWC"
+
+    def rows_inside(self, y: tir.Index) -> tuple[tir.Index, tir.Index]:
+        """Return the kernel rows (from, to) that lie in the image for output row `y`."""
+        top = y * self.stride[0] - self.padding[0]
+        low: tir.Index = 0
+        high: tir.Index = self.kernel[0]
+        if self.padding[0]:
+            low = T.max(0, _ceil_divide(-top, self.dilation[0]))
+        if (self.out_height - 1) * self.stride[0] - self.padding[0] + self.reach[0] >= self.height:
+            high = T.min(high, _ceil_divide(self.height - top, self.dilation[0]))
+        return low, high
+
+    def with_padding_done(self) -> Conv2d:
+        """Return the convolution of one image that its padding was already added to."""
+        top, left, bottom, right = self.padding
+        return dataclasses.replace(
+            self,
+            batch=1,
+            height=self.height + top + bottom,
+            width=self.width + left + right,
+            padding=(0, 0, 0, 0),
+        )
+
+
+def _ceil_divide(index: tir.Index, divisor: int) -> tir.Index:
+    return index if divisor == 1 else (index + (divisor - 1)) // divisor
+
+
+@dataclass(frozen=True)
+class RowTile:
+    """`count` neighbouring tiles of `size` pixels, the first at pixel `first`; `edge` ones leave the image."""
+
+    first: int
+    count: int
+    size: int
+    edge: bool
+
+
+def row_tiles(w: Conv2d, rows: int) -> list[RowTile]:
+    """Divide an output row into tiles; those that touch the border stand alone."""
+    tiles: list[RowTile] = []
+    first = 0
+    for count, size in tir.split_evenly(w.out_width, rows):
+        for _ in range(count):
+            low = first * w.stride[1] - w.padding[1]
+            high = (first + size - 1) * w.stride[1] - w.padding[1] + w.reach[1]
+            edge = low < 0 or high >= w.width
+            last = tiles[-1] if tiles else None
+            if last and not edge and not last.edge and last.size == size:
+                tiles[-1] = RowTile(last.first, last.count + 1, size, edge=False)
+            else:
+                tiles.append(RowTile(first, 1, size, edge))
+            first += size
+    return tiles
+
+
+def tap_ranges(w: Conv2d, tile: RowTile) -> list[tuple[int, int, tuple[int, ...]]]:
+    """Group kernel columns by the pixels of the tile for which they lie in the image: (from, to, pixels)."""
+    everything = tuple(range(tile.size))
+    if not tile.edge:
+        return [(0, w.kernel[1], everything)]
+    ranges: list[tuple[int, int, tuple[int, ...]]] = []
+    for tap in range(w.kernel[1]):
+        offset = tap * w.dilation[1] - w.padding[1]
+        inside = tuple(p for p in everything if 0 <= (tile.first + p) * w.stride[1] + offset < w.width)
+        if ranges and ranges[-1][2] == inside:
+            ranges[-1] = (ranges[-1][0], tap + 1, inside)
+        else:
+            ranges.append((tap, tap + 1, inside))
+    return [taps for taps in ranges if taps[2]]
+
+
+def copy_padded(
+    w: Conv2d, source: tir.Buffer, image: tir.Index, target: tir.Buffer, lanes: int, *, parallel: bool
+) -> None:
+    """Emit the copy of one image into `target`, which has room for the padding, and set the padding to zero.
+
+    Both are flat: rows of pixels (of one channel each when NCHW).
+    """
+    top, left, bottom, right = w.padding
+    planes, depth = (w.channels, 1) if w.input_layout == "NCHW" else (1, w.channels)
+    rows, run = w.height + top + bottom, (left + w.width + right) * depth
+    flat_source = tir.reshaped(source, (w.batch, planes, w.height, w.width * depth), w.dtype)
+    flat_target = tir.reshaped(target, (planes, rows, run), w.dtype)
+    with tir.loop(planes * rows, parallel=parallel) as task:
+        plane, row = tir.unravel(task, (planes, rows))
+
+        def fill(first: int, count: int) -> None:
+            tir.for_run(
+                count,
+                lanes,
+                lambda i, n: tir.store(flat_target, tir.constant(0, w.dtype, n), (plane, row, first + i), n),
+            )
+
+        def copy(i: tir.Index, n: int) -> None:
+            value = tir.load(flat_source, (image, plane, row - top, i), n)
+            tir.store(flat_target, value, (plane, row, left * depth + i), n)
+
+        def copy_row() -> None:
+            fill(0, left * depth)
+            tir.for_run(w.width * depth, lanes, copy)
+            fill((left + w.width) * depth, right * depth)
+
+        if not top and not bottom:
+            copy_row()
+            return
+        with T.If(T.And(row >= top, row < top + w.height)):
+            with T.Then():
+                copy_row()
+            with T.Else():
+                fill(0, run)

@@ -1,0 +1,64 @@
+"""Register tiles and tasks: what fits the registers, what it costs, how many tasks keep threads equally busy."""
+
+from __future__ import annotations
+
+from torch_tvm.kernels import tir
+from torch_tvm.kernels.target import CpuTarget
+
+# Two FMA units of four cycles' latency: fewer accumulators than this wait for one another.
+_ACCUMULATORS_IN_FLIGHT = 8
+# More rows do not help, and rows that are 4 KiB apart share the 12 ways of one set of the L1 cache.
+_MAX_ROWS, _MAX_ALIASING_ROWS, _ALIASING_BYTES = 14, 8, 4096
+# Bytes a cycle at which a panel of this size at most streams into registers: from L1, L2, L3 (Zen 5, measured on
+# 3x3 convolutions of 512 channels at 7x7: 754 us with 7 x 32 tiles, 1020 us with 4 x 64 and 3 x 64).
+_STREAMS = ((24 * 1024, 128), (640 * 1024, 32), (1 << 62, 12))
+# Two FMA a cycle at 4 GHz.
+_FMA_PER_NANOSECOND = 8
+
+
+def register_tiles(target: CpuTarget, lanes: int, columns: int, row_bytes: int) -> list[tuple[int, int]]:
+    """List the (rows, vectors) that fit the registers together with a row of the panel and a scalar.
+
+    Parameters
+    ----------
+    columns
+        Columns of the whole result: no tile is wider.
+    row_bytes
+        Distance in memory of two rows of the left operand.
+    """
+    widest = min(4, -(-columns // lanes))
+    most = _MAX_ALIASING_ROWS if row_bytes % _ALIASING_BYTES == 0 else _MAX_ROWS
+    registers = target.vector_registers
+    return [(min(most, (registers - 1 - v) // v), v) for v in range(widest, 0, -1)]
+
+
+def chains(rows: int, vectors: int, steps: int) -> int:
+    """Return in how many partial sums to split each result so that the FMA units never wait."""
+    return min(4, max(1, steps // 8), -(-_ACCUMULATORS_IN_FLIGHT // (rows * vectors)))
+
+
+def cycles_per_step(rows: int, vectors: int, vector_bytes: int, panel_bytes: int) -> float:
+    """Estimate the cycles of one step of a tile: two FMA and two loads a cycle, and the panel's stream."""
+    bandwidth = next(rate for size, rate in _STREAMS if panel_bytes <= size)
+    waiting = 4 / min(4, -(-_ACCUMULATORS_IN_FLIGHT // (rows * vectors)))
+    return max(rows * vectors / 2, (rows + vectors) / 2, waiting, vectors * vector_bytes / bandwidth)
+
+
+def nanoseconds(flops: int, lanes: int) -> float:
+    """Estimate the time of one thread at the FMA limit."""
+    return flops / (2 * lanes * _FMA_PER_NANOSECOND)
+
+
+def worth_threads(flops: int, lanes: int, threads: int) -> bool:
+    """Return whether to open a parallel region."""
+    return threads > 1 and nanoseconds(flops, lanes) > tir.PARALLEL_MIN_NANOSECONDS
+
+
+def blocks(tasks: int, most: int, threads: int) -> int:
+    """Find the least number of parts of each task with which no thread has 5 % more to do than the average."""
+
+    def imbalance(parts: int) -> float:
+        return -(-tasks * parts // threads) * threads / (tasks * parts)
+
+    candidates = range(1, min(most, 4 * threads) + 1)
+    return next((parts for parts in candidates if imbalance(parts) <= 1.05), min(candidates, key=imbalance))
