@@ -32,6 +32,7 @@ from torch_tvm.relay.expr import (
     structural_equal,
     structural_hash,
 )
+from torch_tvm.relay.text import ParseError, parse, parse_expr
 
 __all__ = [
     "BoxInt",
@@ -45,6 +46,7 @@ __all__ = [
     "If",
     "Let",
     "Op",
+    "ParseError",
     "Span",
     "TensorType",
     "Tuple",
@@ -54,6 +56,8 @@ __all__ = [
     "Var",
     "const",
     "op",
+    "parse",
+    "parse_expr",
     "structural_equal",
     "structural_hash",
 ]
