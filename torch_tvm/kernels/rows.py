@@ -16,7 +16,7 @@ from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import instructions, tir, views
-from torch_tvm.kernels.expression import Expression, Operand, emit
+from torch_tvm.kernels.expression import Expression, Instruction, Operand, emit
 from torch_tvm.kernels.nest import Nest, advance
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import Space, View
@@ -24,6 +24,7 @@ from torch_tvm.kernels.views import Space, View
 Index = Any  # int or PrimExpr
 Value = Any  # PrimExpr
 Combine = Callable[[Value, Value, int], Value]
+ValueAt = Callable[["Point"], Value]
 
 # Independent accumulators that hide the latency of an addition (4 cycles, 2 a cycle), and the additions that one takes before it is
 # added to a second level: the error of a float32 sum then grows with sqrt-like slowness, below that of eager's cascade.
@@ -92,6 +93,19 @@ def check_source(source: Expression, axes: Sequence[int], given: Sequence[View |
     for view, operand in zip(given, source.inputs, strict=False):
         if view is not None:
             view.check(operand.shape, "input")
+
+
+def check_epilogue(epilogue: Expression | None, result: Operand) -> None:
+    """Raise ValueError unless an epilogue takes what the kernel computes."""
+    if epilogue is not None and (not epilogue.inputs or epilogue.inputs[0] != result or epilogue.shape != result.shape):
+        raise ValueError(f"the epilogue's input 0 and shape are {result}, got {epilogue.inputs[:1]}, {epilogue.shape}")
+
+
+def rounding(shape: tuple[int, ...], dtype: str) -> Expression:
+    """Make the epilogue that only rounds a result from the dtype it was computed in to `dtype`."""
+    held = accumulation_dtype(dtype)
+    steps = (Instruction("cast", (0,), dtype),) if held != dtype else ()
+    return Expression((Operand(shape, held),), steps, (len(steps),), shape)
 
 
 def preferred_lanes(found: Layout, dtype: str, target: CpuTarget) -> int:
@@ -322,6 +336,14 @@ def kernel(parts: Parts, found: Layout, schedule: Schedule, name: str, body: Cal
         Nest(found.kept, bases, 1 if found.along_row else schedule.lanes, schedule.tasks, at).emit()
 
     return tir.kernel(name, parameters, whole)
+
+
+def accumulate(row: Row, found: Layout, into: Accumulator, value_at: ValueAt) -> None:
+    """Sweep a row into an accumulator, in two levels where one would be too long for float accuracy."""
+    into_levels = needs_cascade(found, row.width)
+    if into_levels:
+        into.cascade()
+    row.sweep(lambda point: into.add(point, value_at(point)), into.flush if into_levels else None)
 
 
 # Combining two vectors, with PyTorch's treatment of NaN; operands are loads of different buffers.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tvm.tirx import PrimFunc
 
 from torch_tvm.kernels import rows, tir, vector_math, views
-from torch_tvm.kernels.expression import FLOATS, Expression, Instruction, Operand, identity
+from torch_tvm.kernels.expression import FLOATS, Expression, identity
 from torch_tvm.kernels.nest import task_count
 from torch_tvm.kernels.rows import Point, Row, Schedule, Value
 from torch_tvm.kernels.target import CpuTarget
@@ -70,10 +70,8 @@ def of(shape: tuple[int, ...], axis: int, dtype: str = "float32", *, log: bool =
 
 
 def _parts(workload: Softmax) -> rows.Parts:
-    shape, dtype = workload.source.shape, workload.dtype
-    held = rows.accumulation_dtype(dtype)
-    instructions_ = (Instruction("cast", (0,), dtype),) if held != dtype else ()
-    epilogue = Expression((Operand(shape, held),), instructions_, (len(instructions_),), shape)
+    shape = workload.source.shape
+    epilogue = rows.rounding(shape, workload.dtype)
     return rows.Parts(
         workload.source,
         rows.complete(workload.views, workload.source.inputs),
