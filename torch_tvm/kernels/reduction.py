@@ -177,7 +177,7 @@ def _result(workload: Reduce, found: Layout, row: Row) -> Value:
             return deviation * deviation
 
         return T.Div(total(squared), number(max(0.0, found.row_size - workload.correction)))
-    initial, combine = _SIMPLE[operator](held)
+    initial, combine = SIMPLE[operator](held)
     found_value = rows.Accumulator(row, initial, held, combine)
     row.sweep(lambda point: found_value.add(point, row.load(point)))
     return found_value.result()
@@ -205,7 +205,8 @@ def _is_number(value: Value, dtype: str, lanes: int) -> Value:
     return T.EQ(value, tir.materialise(value, dtype, lanes))
 
 
-_SIMPLE: dict[str, Callable[[str], tuple[Any, rows.Combine]]] = {
+# The initial value and the way to combine two vectors, for a dtype.
+SIMPLE: dict[str, Callable[[str], tuple[Any, rows.Combine]]] = {
     "prod": lambda dtype: (1, lambda a, b, lanes: a * b),
     "max": _extremum(largest=True),
     "min": _extremum(largest=False),

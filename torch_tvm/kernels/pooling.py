@@ -1,0 +1,296 @@
+"""Pooling of NHWC tensors over windows of height and width: maximum and average, regular and adaptive.
+
+Vectors run along the channels. Windows that lie inside the image have constant bounds and are unrolled; those at a border, and
+adaptive ones of varying size, run over the part of the window that lies inside, so nothing is ever padded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.tirx import PrimFunc
+from tvm.tirx.script import builder as T
+
+from torch_tvm.kernels import instructions, reduction, rows, tir, views
+from torch_tvm.kernels.expression import FLOATS, Expression, Operand, emit
+from torch_tvm.kernels.nest import task_count
+from torch_tvm.kernels.rows import Schedule
+from torch_tvm.kernels.target import CpuTarget
+from torch_tvm.kernels.views import View
+
+Index = Any  # int or PrimExpr
+Value = Any  # PrimExpr
+
+# Per vector of the input that a window reads: a load that hits the cache and one or three operations.
+_TAP_NS = 0.7
+# Windows up to this size are unrolled.
+_UNROLL_LIMIT = 25
+
+
+@dataclass(frozen=True)
+class Pool2d:
+    """Pooling as `torch.nn.functional.max_pool2d` and `avg_pool2d` define it, on NHWC.
+
+    Parameters
+    ----------
+    shape
+        (batch, height, width, channels) of the input; no size is zero.
+    operator
+        "max" (NaN wins) or "avg".
+    kernel, stride, dilation
+        (height, width) each; "avg" takes dilation (1, 1) only.
+    padding
+        (top, left, bottom, right).
+    ceil_mode
+        Whether a last, incomplete window counts; one that would begin in the padding never does.
+    count_include_pad
+        Whether "avg" divides by the padded window's size.
+    divisor
+        What "avg" divides by instead, if not None.
+    output_size
+        (height, width) of adaptive pooling; kernel, stride, padding and dilation are then unused.
+    dtype
+        Of input and result; float16 and bfloat16 are computed in float32.
+    epilogue
+        What is done with the result; its input 0 is `result`. None rounds to the input's dtype.
+    epilogue_views, output_views
+        One `View` or None for each of the epilogue's further inputs and of the outputs; empty means all contiguous.
+
+    Examples
+    --------
+    >>> from torch_tvm.kernels import host_target, pooling
+    >>> workload = pooling.Pool2d((1, 112, 112, 64), "max", kernel=(3, 3), stride=(2, 2), padding=(1, 1, 1, 1))
+    >>> workload.result.shape
+    (1, 56, 56, 64)
+    >>> schedule = pooling.default_schedule(workload, host_target(), threads=2)
+    >>> str(pooling.build(workload, schedule, host_target(), "pool").attrs["global_symbol"])
+    'pool'
+    """
+
+    shape: tuple[int, int, int, int]
+    operator: str
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+    divisor: int | None = None
+    output_size: tuple[int, int] | None = None
+    dtype: str = "float32"
+    epilogue: Expression | None = None
+    epilogue_views: tuple[View | None, ...] = ()
+    output_views: tuple[View | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check operator, sizes and dtype."""
+        if self.operator not in ("max", "avg"):
+            raise ValueError(f"pooling is 'max' or 'avg', got {self.operator!r}")
+        if self.dtype == "bool" or self.operator == "avg" and self.dtype not in FLOATS:
+            raise ValueError(f"{self.operator} pooling takes {'floats' if self.operator == 'avg' else 'numbers'}, got {self.dtype}")
+        if self.operator == "avg" and self.dilation != (1, 1):
+            raise ValueError(f"average pooling takes dilation (1, 1), got {self.dilation}")
+        if math.prod(self.shape) == 0 or min(self.kernel + self.stride + self.dilation) < 1 or self.divisor == 0:
+            raise ValueError(f"sizes, kernel, stride, dilation and divisor of pooling are positive, got {self}")
+        if min(self.result.shape) < 1:
+            raise ValueError(f"pooling of {self.shape} with kernel {self.kernel} gives the shape {self.result.shape}")
+        rows.check_epilogue(self.epilogue, self.result)
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """The windows along height and width."""
+        if self.output_size is not None:
+            return tuple(_adaptive(size, out) for size, out in zip(self.shape[1:3], self.output_size, strict=True))  # type: ignore[return-value]
+        return tuple(  # type: ignore[return-value]
+            _regular(self.shape[1 + d], self.kernel[d], self.stride[d], self.padding[d], self.padding[d + 2], self.dilation[d], self.ceil_mode)
+            for d in range(2)
+        )
+
+    @property
+    def result(self) -> Operand:
+        """Shape of the result and the dtype that it is computed in."""
+        height, width = self.axes
+        shape = (self.shape[0], height.outputs, width.outputs, self.shape[3])
+        return Operand(shape, rows.accumulation_dtype(self.dtype))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The windows along one dimension; `adaptive` ones are output i's share of `size`."""
+
+    size: int
+    outputs: int
+    kernel: int
+    stride: int = 1
+    before: int = 0
+    after: int = 0
+    dilation: int = 1
+    adaptive: bool = False
+
+    @property
+    def interior(self) -> tuple[int, int]:
+        """The range of outputs whose windows lie inside and are `kernel` large."""
+        if self.adaptive:
+            return 0, 0
+        reach = (self.kernel - 1) * self.dilation
+        first = min(self.outputs, -(-self.before // self.stride))
+        end = (self.size - 1 - reach + self.before) // self.stride + 1
+        return first, max(first, min(self.outputs, end))
+
+    def window(self, output: Index) -> tuple[Index, Index]:
+        """First position and number of taps inside the image."""
+        if self.adaptive:
+            start = T.floordiv(output * self.size, self.outputs)
+            return start, T.floordiv((output + 1) * self.size + self.outputs - 1, self.outputs) - start
+        start = output * self.stride - self.before
+        skipped = T.max(0, T.floordiv(self.dilation - 1 - start, self.dilation))
+        end = T.min(self.kernel, T.floordiv(self.size - start + self.dilation - 1, self.dilation))
+        return start + skipped * self.dilation, end - skipped
+
+    def padded_taps(self, output: Index) -> Index:
+        """Size of the window with the padding that it covers, but not what `ceil_mode` adds beyond."""
+        start = output * self.stride - self.before
+        return T.min(self.kernel, self.size + self.after - start)
+
+
+def _regular(size: int, kernel: int, stride: int, before: int, after: int, dilation: int, ceil_mode: bool) -> Axis:
+    free = size + before + after - dilation * (kernel - 1) - 1
+    outputs = (-(-free // stride) if ceil_mode else free // stride) + 1
+    if ceil_mode and (outputs - 1) * stride >= size + before:
+        outputs -= 1
+    return Axis(size, outputs, kernel, stride, before, after, dilation)
+
+
+def _adaptive(size: int, outputs: int) -> Axis:
+    if outputs > 0 and size % outputs == 0:
+        return Axis(size, outputs, size // outputs, size // outputs)
+    return Axis(size, outputs, -(-size // max(1, outputs)) + 1, adaptive=True)
+
+
+def default_schedule(workload: Pool2d, target: CpuTarget, threads: int) -> Schedule:
+    """Fill a register with channels and split rows of the output between threads by their estimated time."""
+    lanes = target.lanes(rows.accumulation_dtype(workload.dtype))
+    height, width = workload.axes
+    taps = math.prod(workload.result.shape) / lanes * height.kernel * width.kernel
+    return Schedule(lanes, task_count(taps * _TAP_NS, threads))
+
+
+def build(workload: Pool2d, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:
+    """Build the kernel `name`(x, epilogue inputs[1:]..., outputs...)."""
+    epilogue = workload.epilogue or rows.rounding(workload.result.shape, workload.dtype)
+    further = rows.complete(workload.epilogue_views, epilogue.inputs[1:])
+    outputs = rows.complete(workload.output_views, epilogue.output_operands)
+    operands = (*epilogue.inputs[1:], *epilogue.output_operands)
+    all_views = (*further, *outputs)
+    strides = [views.broadcast_strides(v, o.shape, epilogue.shape) for v, o in zip(all_views, operands, strict=True)]
+    parameters = [tir.Parameter("x", workload.shape, workload.dtype)] + [
+        tir.Parameter(f"{'y' if k >= len(further) else 'x'}{k}", view.buffer_shape, operand.dtype)
+        for k, (view, operand) in enumerate(zip(all_views, operands, strict=True))
+    ]
+
+    def body(*buffers: Any) -> None:
+        flat = [views.flat(b, p.shape, p.dtype) for b, p in zip(buffers, parameters, strict=True)]
+
+        def store(at: Sequence[Index], value: Value, lanes: int) -> None:
+            offsets = [v.offset + sum(i * s for i, s in zip(at, st, strict=True)) for v, st in zip(all_views, strides, strict=True)]
+            loads = [views.load(flat[1 + k], offsets[k], strides[k][3], lanes) for k in range(len(further))]
+            for k, result in enumerate(emit(epilogue, [value, *loads], lanes), start=len(further)):
+                views.store(flat[1 + k], result, offsets[k], strides[k][3], lanes)
+
+        _Pooling(workload, flat[0], schedule, store).emit()
+
+    return tir.kernel(name, parameters, body)
+
+
+@dataclass(frozen=True)
+class _Pooling:
+    """The loops of one kernel; `store((n, y, x, c), value, lanes)` takes the results."""
+
+    workload: Pool2d
+    image: Any
+    schedule: Schedule
+    store: Callable[[Sequence[Index], Value, int], None]
+
+    def emit(self) -> None:
+        """Emit one task per row of the output."""
+        batch, rows_out = self.workload.shape[0], self.workload.axes[0].outputs
+        with tir.loop(batch * rows_out, parallel=self.schedule.tasks > 1) as task:
+            n, y = (T.floordiv(task, rows_out), T.floormod(task, rows_out)) if batch > 1 else (0, task)
+            self._row(n, y)
+
+    def _row(self, n: Index, y: Index) -> None:
+        height, width = self.workload.axes
+        (top, bottom), (left, right) = height.interior, width.interior
+        if height.kernel * width.kernel > _UNROLL_LIMIT or top == bottom or left == right:
+            self._pixels(n, y, 0, width.outputs, inside=False)
+            return
+        if (top, bottom) == (0, height.outputs):
+            self._inside_row(n, y)
+            return
+        with T.If(T.And(top <= y, y < bottom) if top else y < bottom):
+            with T.Then():
+                self._inside_row(n, y)
+            with T.Else():
+                self._pixels(n, y, 0, width.outputs, inside=False)
+
+    def _inside_row(self, n: Index, y: Index) -> None:
+        width = self.workload.axes[1]
+        left, right = width.interior
+        self._pixels(n, y, 0, left, inside=False)
+        self._pixels(n, y, left, right, inside=True)
+        self._pixels(n, y, right, width.outputs, inside=False)
+
+    def _pixels(self, n: Index, y: Index, first: int, end: int, *, inside: bool) -> None:
+        if first == end:
+            return
+        channels = self.workload.shape[3]
+        lanes = min(self.schedule.lanes, channels)
+        with tir.loop(end - first) as step:
+            with tir.loop(channels // lanes) as block:
+                self._vector(n, y, first + step, block * lanes, lanes, inside=inside)
+            if channels % lanes:
+                self._vector(n, y, first + step, channels - lanes, lanes, inside=inside)
+
+    def _vector(self, n: Index, y: Index, x: Index, c: Index, lanes: int, *, inside: bool) -> None:
+        """Pool one vector of channels of one output pixel."""
+        workload, held = self.workload, rows.accumulation_dtype(self.workload.dtype)
+        height, width = workload.axes
+        largest = workload.operator == "max"
+        initial, combine = reduction.SIMPLE["max"](held) if largest else (0.0, rows.add)
+        total = tir.scratch(held, lanes)
+        tir.store(total, tir.constant(initial, held, lanes), (0,), lanes)
+
+        def tap(row: Index, column: Index) -> None:
+            _, rows_in, columns_in, channels = workload.shape
+            offset = ((n * rows_in + row) * columns_in + column) * channels + c
+            value = instructions.unpack(tir.load(self.image, (offset,), lanes), workload.dtype, lanes)
+            tir.store(total, combine(tir.load(total, (0,), lanes), value, lanes), (0,), lanes)
+
+        if inside:
+            top, left = (o * axis.stride - axis.before for axis, o in ((height, y), (width, x)))
+            for i in range(height.kernel):
+                for j in range(width.kernel):
+                    tap(top + i * height.dilation, left + j * width.dilation)
+        else:
+            (top, rows_count), (left, columns_count) = height.window(y), width.window(x)
+            with T.serial(0, rows_count) as i, T.serial(0, columns_count) as j:
+                tap(top + i * height.dilation, left + j * width.dilation)
+        value = tir.load(total, (0,), lanes)
+        if not largest:
+            value = T.Div(value, tir.materialise(self._divisor(y, x, held, lanes, inside=inside), held, lanes))
+        self.store((n, y, x, c), tir.materialise(value, held, lanes), lanes)
+
+    def _divisor(self, y: Index, x: Index, dtype: str, lanes: int, *, inside: bool) -> Value:
+        height, width = self.workload.axes
+        if self.workload.divisor is not None:
+            return tir.constant(float(self.workload.divisor), dtype, lanes)
+        if inside:
+            return tir.constant(float(height.kernel * width.kernel), dtype, lanes)
+        if self.workload.count_include_pad and not (height.adaptive or width.adaptive):
+            count = height.padded_taps(y) * width.padded_taps(x)
+        else:
+            count = height.window(y)[1] * width.window(x)[1]
+        return tir.broadcast(T.cast(count, dtype), lanes)
