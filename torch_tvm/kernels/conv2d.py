@@ -53,6 +53,8 @@ class Schedule:
         Sums that a result is split into, to hide the latency of FMA when the tile is small.
     parallel
         Whether tasks run in parallel.
+    prefetch
+        Rows of a panel that are prefetched ahead.
     """
 
     rows: int
@@ -62,6 +64,7 @@ class Schedule:
     row_blocks: int = 1
     chains: int = 1
     parallel: bool = False
+    prefetch: int = 0
 
     @property
     def width(self) -> int:
@@ -90,6 +93,7 @@ def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> S
         row_blocks=tiling.blocks(tasks, w.out_height, threads) if parallel else 1,
         chains=tiling.chains(rows, vectors, w.group_channels),
         parallel=parallel,
+        prefetch=tiling.prefetch_rows(rows, math.prod(w.weight_shape) * tir.element_bytes(w.dtype)),
     )
 
 
@@ -222,7 +226,9 @@ def _emit_pointwise(
     rest: Sequence[tir.Buffer],
 ) -> None:
     product = _as_matmul(w)
-    flat = matmul.Schedule(s.rows, s.vectors, s.lanes, "packed", s.row_blocks, s.chains, s.parallel)
+    flat = matmul.Schedule(
+        s.rows, s.vectors, s.lanes, "packed", s.row_blocks, s.chains, s.parallel, s.prefetch
+    )
     operands = [*folded.inputs[1:], *folded.output_operands]
     buffers = [
         tir.reshaped(buffer, operand.shape, operand.dtype)
@@ -374,6 +380,9 @@ class _Operands:
             T.bind(tir.load(self.weight, (group, panel, r, at, v * s.lanes), s.lanes))
             for v in range(s.vectors)
         ]
+        if s.prefetch:
+            for v in range(s.vectors):
+                tir.prefetch(self.weight, (group, panel, r, at + s.prefetch, v * s.lanes))
         channel = group * w.group_channels + k
         for pixel in pixels:
             column = (first + pixel) * w.stride[1] - w.padding[1] + tap * w.dilation[1]

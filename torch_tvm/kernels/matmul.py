@@ -131,6 +131,8 @@ class Schedule:
         Sums that a result is split into, to hide the latency of FMA when the tile is small.
     parallel
         Whether tasks run in parallel.
+    prefetch
+        Rows of a packed panel that are prefetched ahead.
     """
 
     rows: int
@@ -140,6 +142,7 @@ class Schedule:
     row_blocks: int = 1
     chains: int = 1
     parallel: bool = False
+    prefetch: int = 0
 
     @property
     def width(self) -> int:
@@ -159,6 +162,7 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
         right = "direct"
     panels = -(-workload.n // (vectors * lanes))
     tasks = panels * math.prod(workload.batch.values())
+    bytes_of_b = workload.n * workload.k * tir.element_bytes(workload.dtype)
     parallel = tiling.worth_threads(workload.flops, lanes, threads)
     return Schedule(
         rows=rows,
@@ -168,6 +172,7 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
         row_blocks=tiling.blocks(tasks, tiles, threads) if parallel else 1,
         chains=tiling.chains(rows, vectors, workload.k),
         parallel=parallel,
+        prefetch=tiling.prefetch_rows(rows, bytes_of_b) if workload.packed else 0,
     )
 
 
@@ -348,7 +353,7 @@ class _Product:
         w, s = self.workload, self.schedule
         if s.right == "packed":
             position = [batch[axis] for axis in _packed_batch(w)]
-            return self._panel_loads(self.b, [*position, panel])
+            return self._panel_loads(self.b, [*position, panel], s.prefetch)
         if s.right == "copied":
             copied = T.alloc_buffer((w.k, s.width), w.dtype, align=64)
 
@@ -356,7 +361,7 @@ class _Product:
                 tir.store(copied, value, (k, column), lanes)
 
             _panel_copy(w, s, self.b, batch, store).emit(panel * s.width)
-            return self._panel_loads(copied, [])
+            return self._panel_loads(copied, [], 0)
         counts = [min(s.lanes, (columns or s.width) - v * s.lanes) for v in range(s.vectors)]
 
         def load(k: tir.Index) -> list[tir.Value]:
@@ -372,12 +377,17 @@ class _Product:
         return load
 
     def _panel_loads(
-        self, buffer: tir.Buffer, outer: list[tir.Index]
+        self, buffer: tir.Buffer, outer: list[tir.Index], prefetch: int
     ) -> Callable[[tir.Index], list[tir.Value]]:
         s = self.schedule
-        return lambda k: [
-            T.bind(tir.load(buffer, (*outer, k, v * s.lanes), s.lanes)) for v in range(s.vectors)
-        ]
+
+        def load(k: tir.Index) -> list[tir.Value]:
+            vectors = [T.bind(tir.load(buffer, (*outer, k, v * s.lanes), s.lanes)) for v in range(s.vectors)]
+            for v in range(s.vectors if prefetch else 0):
+                tir.prefetch(buffer, (*outer, k + prefetch, v * s.lanes))
+            return vectors
+
+        return load
 
     def _tile(
         self,

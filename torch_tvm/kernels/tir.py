@@ -91,6 +91,11 @@ def scratch(dtype: str, elements: int) -> Buffer:
     return T.alloc_buffer((elements,), dtype, scope="global", align=64)
 
 
+def prefetch(buffer: Buffer, indices: Sequence[Index]) -> None:
+    """Ask for a cache line that will be read soon; the address may lie behind the buffer's end."""
+    T.evaluate(T.call_intrin("void", "tirx.prefetch", T.address_of(buffer[tuple(indices)]), 0, 3, 1))
+
+
 def materialise(value: Value, dtype: str, lanes: int) -> Value:
     """Compute `value` once, here.
 
