@@ -141,24 +141,25 @@ def relay_to_relax(
         if i < num_inputs:
             ty = _reordered(ty, input_orders[i])
         params.append(relax.Var(f"input{i}" if i < num_inputs else f"weight{i - num_inputs}", ty))
-    with builder.function("main", params), builder.dataflow():
-        emitter = BindingEmitter(builder)
-        translator = _Translator(emitter)
-        for i, (source, param) in enumerate(zip(function.params, params, strict=True)):
-            value: relax.Expr = param
-            if i < num_inputs and not is_identity(input_orders[i]):
-                value = emitter.emit(relax.op.permute_dims(param, inverse(input_orders[i])))
-            translator.bind(source, value)
-        body = translator.translate(function.body)
-        outputs = list(body.fields) if isinstance(body, relax.Tuple) else [body]
-        if len(outputs) != len(output_orders):
-            raise ValueError(
-                f"the function has {len(outputs)} outputs, got {len(output_orders)} output orders"
-            )
-        results = [
-            value if is_identity(order) else emitter.emit(relax.op.permute_dims(value, list(order)))
-            for value, order in zip(outputs, output_orders, strict=True)
-        ]
-        result = builder.emit_output(relax.Tuple(results))
+    with builder.function("main", params):
+        with builder.dataflow():
+            emitter = BindingEmitter(builder)
+            translator = _Translator(emitter)
+            for i, (source, param) in enumerate(zip(function.params, params, strict=True)):
+                value: relax.Expr = param
+                if i < num_inputs and not is_identity(input_orders[i]):
+                    value = emitter.emit(relax.op.permute_dims(param, inverse(input_orders[i])))
+                translator.bind(source, value)
+            body = translator.translate(function.body)
+            outputs = list(body.fields) if isinstance(body, relax.Tuple) else [body]
+            if len(outputs) != len(output_orders):
+                raise ValueError(
+                    f"the function has {len(outputs)} outputs, got {len(output_orders)} output orders"
+                )
+            results = [
+                value if is_identity(order) else emitter.emit(relax.op.permute_dims(value, list(order)))
+                for value, order in zip(outputs, output_orders, strict=True)
+            ]
+            result = builder.emit_output(relax.Tuple(results))
         builder.emit_func_output(result)
     return builder.get()

@@ -1,0 +1,382 @@
+"""Rewriting rules on Relax: what TVM's own passes do not do with parameters as inputs.
+
+Rules come in sets; pipeline.py says when each set runs. All of them are exact up to rounding, and
+only batch-norm folding and constants change the rounding at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from tvm import relax
+from tvm.relax import op
+
+from .rewrite import Rule, Site, is_constant, size_of
+
+VIEWS = ("reshape", "expand_dims", "squeeze", "flatten", "nn.batch_flatten")
+
+
+def _ints(values: Sequence[Any]) -> list[int]:
+    return [int(v) for v in values]
+
+
+# -- Operators in terms of others -----------------------------------------------------------------
+
+
+def _as_reshape(site: Site) -> relax.Expr:
+    return site.reshape(site.data, site.result_shape())
+
+
+def _split(site: Site) -> relax.Expr:
+    """Give each part a slice of its own, so that each can be fused and freed on its own."""
+    axis, begin, parts = int(site.attrs.axis), 0, []
+    for field in site.call.ty.fields:
+        extent = int(field.shape.values[axis])
+        piece = op.strided_slice(site.data, [axis], [begin], [begin + extent])
+        parts.append(site.emit(piece))
+        begin += extent
+    return relax.Tuple(parts)
+
+
+def _stack(site: Site) -> relax.Expr:
+    shape, axis = list(site.result_shape()), int(site.attrs.axis)
+    shape[axis] = 1
+    return op.concat([site.reshape(field, shape) for field in site.data.fields], axis)
+
+
+def _repeat(site: Site) -> relax.Expr | None:
+    """Repetition along an axis of one element is broadcasting."""
+    axis = site.attrs.axis
+    if axis is None or site.shape()[int(axis)] != 1:
+        return None
+    return op.broadcast_to(site.data, list(site.result_shape()))
+
+
+def _tile(site: Site) -> relax.Expr | None:
+    shape, result = site.shape(), site.result_shape()
+    aligned = (1,) * (len(result) - len(shape)) + shape
+    if all(old in (1, new) for old, new in zip(aligned, result, strict=True)):
+        return op.broadcast_to(site.data, list(result))
+    return None
+
+
+def _with_height(site: Site, expr: relax.Expr) -> relax.Expr:
+    first, second, width = site.shape(expr)
+    return site.reshape(expr, (first, second, 1, width))
+
+
+def _conv1d(site: Site) -> relax.Expr | None:
+    a = site.attrs
+    if (a.data_layout, a.kernel_layout, a.out_layout) != ("NCW", "OIW", "NCW"):
+        return None
+    left, right = (_ints(a.padding) * 2)[:2]
+    wide = op.nn.conv2d(
+        _with_height(site, site.data),
+        _with_height(site, site.args[1]),
+        [1, *_ints(a.strides)],
+        [0, left, 0, right],
+        [1, *_ints(a.dilation)],
+        int(a.groups),
+        out_dtype=a.out_dtype,
+    )
+    return site.reshape(site.emit(wide), site.result_shape())
+
+
+def _pool1d(site: Site) -> relax.Expr | None:
+    a = site.attrs
+    if (a.layout, a.out_layout) != ("NCW", "NCW"):
+        return None
+    left, right = (_ints(a.padding) * 2)[:2]
+    make = op.nn.max_pool2d if site.name == "nn.max_pool1d" else op.nn.avg_pool2d
+    wide = make(
+        _with_height(site, site.data),
+        [1, *_ints(a.pool_size)],
+        [1, *_ints(a.strides)],
+        [0, left, 0, right],
+        [1, *_ints(a.dilation)],
+        bool(a.ceil_mode),
+        bool(a.count_include_pad),
+    )
+    return site.reshape(site.emit(wide), site.result_shape())
+
+
+def _adaptive_pool(site: Site) -> relax.Expr | None:
+    """Pooling everything to one value is a mean; equal windows are an ordinary pool."""
+    a = site.attrs
+    axes = [i for i, letter in enumerate(a.layout) if letter not in "NC"]
+    before, after = ([shape[i] for i in axes] for shape in (site.shape(), site.result_shape()))
+    if a.layout != a.out_layout:
+        return None
+    if all(size == 1 for size in after):
+        return op.mean(site.data, axes, keepdims=True)
+    if len(axes) != 2 or any(size == 0 or old % size for old, size in zip(before, after, strict=True)):
+        return None
+    window = [old // size for old, size in zip(before, after, strict=True)]
+    return op.nn.avg_pool2d(site.data, window, window, [0, 0, 0, 0], layout=a.layout)
+
+
+def _channel_shape(rank: int, axis: int, channels: int) -> list[int]:
+    """Shape in which a vector of channels broadcasts along `axis`."""
+    return [channels] + [1] * (rank - 1 - axis % rank)
+
+
+def _batch_norm(site: Site) -> relax.Expr:
+    """Make it data * scale + shift; scale and shift depend on weights alone."""
+    data, gamma, beta, mean, variance = site.args
+    a, shape = site.attrs, site.shape()
+    dtype = str(data.ty.dtype)
+    shifted = site.emit(op.add(variance, relax.const(float(a.epsilon), dtype)))
+    scale = site.emit(op.rsqrt(shifted))
+    if a.scale:
+        scale = site.emit(op.multiply(scale, gamma))
+    shift = site.emit(op.multiply(mean, scale))
+    shift = site.emit(op.subtract(beta, shift) if a.center else op.negative(shift))
+    channels = _channel_shape(len(shape), int(a.axis), int(shape[int(a.axis)]))
+    product = site.emit(op.multiply(data, site.reshape(scale, channels)))
+    result = site.emit(op.add(product, site.reshape(shift, channels)))
+    return relax.Tuple([result, mean, variance])
+
+
+EXPAND: dict[str, Rule] = {
+    **dict.fromkeys(VIEWS, _as_reshape),
+    "split": _split,
+    "stack": _stack,
+    "repeat": _repeat,
+    "tile": _tile,
+    "nn.conv1d": _conv1d,
+    "nn.max_pool1d": _pool1d,
+    "nn.avg_pool1d": _pool1d,
+}
+
+DECOMPOSE: dict[str, Rule] = {
+    **dict.fromkeys(VIEWS, _as_reshape),
+    "nn.batch_norm": _batch_norm,
+    "nn.adaptive_avg_pool1d": _adaptive_pool,
+    "nn.adaptive_avg_pool2d": _adaptive_pool,
+    "nn.adaptive_avg_pool3d": _adaptive_pool,
+}
+
+
+# -- NHWC ------------------------------------------------------------------------------------------
+
+TO_NHWC, TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
+CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "OIHW"]}
+
+
+def _local_conv2d(site: Site) -> relax.Expr | None:
+    a = site.attrs
+    if (a.data_layout, a.kernel_layout, a.out_layout) != ("NCHW", "OIHW", "NCHW"):
+        return None
+    data = site.emit(op.permute_dims(site.data, TO_NHWC))
+    result = op.nn.conv2d(data, site.args[1], _ints(a.strides), _ints(a.padding), _ints(a.dilation),
+                          int(a.groups), "NHWC", "OIHW", "NHWC", a.out_dtype)  # fmt: skip
+    return op.permute_dims(site.emit(result), TO_NCHW)
+
+
+def _local_pool2d(site: Site) -> relax.Expr | None:
+    a = site.attrs
+    if (a.layout, a.out_layout) != ("NCHW", "NCHW"):
+        return None
+    make = op.nn.max_pool2d if site.name == "nn.max_pool2d" else op.nn.avg_pool2d
+    data = site.emit(op.permute_dims(site.data, TO_NHWC))
+    result = make(data, _ints(a.pool_size), _ints(a.strides), _ints(a.padding), _ints(a.dilation),
+                  bool(a.ceil_mode), bool(a.count_include_pad), "NHWC", "NHWC")  # fmt: skip
+    return op.permute_dims(site.emit(result), TO_NCHW)
+
+
+LOCAL_CHANNELS_LAST: dict[str, Rule] = {
+    "nn.conv2d": _local_conv2d,
+    "nn.max_pool2d": _local_pool2d,
+    "nn.avg_pool2d": _local_pool2d,
+}
+
+
+# -- Scale and shift into weights -------------------------------------------------------------------
+
+
+def _per_channel(site: Site, factor: relax.Expr) -> int | None:
+    """Size of a weight-only factor that has one value for each element of the last axis, or one value."""
+    if not site.block.weight_only(factor):
+        return None
+    shape, result = site.shape(factor), site.result_shape()
+    count = size_of(shape)
+    if count == 1 or (len(result) and shape and shape[-1] == count == result[-1]):
+        return count
+    return None
+
+
+def _scaled_weight(site: Site, product: relax.Call, factor: relax.Expr, count: int) -> relax.Expr | None:
+    """Scale the weight of a convolution or matrix product instead of its result."""
+    weight = product.args[1]
+    if not site.block.weight_only(weight):
+        return None
+    if product.op.name == "relax.nn.conv2d":
+        if product.attrs.out_layout != "NHWC" or product.attrs.kernel_layout != "OIHW":
+            return None
+        factor = site.reshape(factor, (count, 1, 1, 1))
+    else:
+        factor = site.reshape(factor, (count,))
+    scaled = site.emit(op.multiply(weight, factor))
+    return relax.Call(product.op, [product.args[0], scaled], product.attrs, product.ty_args)
+
+
+def _operands_by_kind(site: Site) -> list[tuple[relax.Expr, relax.Expr, int]]:
+    """(value, weight-only factor, size of the factor), for both orders of a commutative call."""
+    left, right = site.args
+    found = []
+    for value, factor in ((left, right), (right, left)):
+        count = _per_channel(site, factor)
+        if count is not None and not is_constant(value) and site.shape(value) == site.result_shape():
+            found.append((value, factor, count))
+    return found
+
+
+def _fold_multiply(site: Site) -> relax.Expr | None:
+    for value, factor, count in _operands_by_kind(site):
+        if not str(value.ty.dtype).startswith("float") or not site.block.used_once(value):
+            continue
+        product = site.block.definition(value, "nn.conv2d", "matmul")
+        if product is not None and not is_constant(factor):
+            return _scaled_weight(site, product, factor, count)
+        total = site.block.definition(value, "add")
+        if total is None or is_constant(factor):
+            continue
+        for source, bias in (total.args, list(total.args)[::-1]):
+            product = site.block.definition(source, "nn.conv2d", "matmul")
+            if product is None or not site.block.weight_only(bias) or not site.block.used_once(source):
+                continue
+            scaled = _scaled_weight(site, product, factor, count)
+            if scaled is not None:
+                return op.add(site.emit(scaled), site.emit(op.multiply(bias, factor)))
+    return None
+
+
+def _fold_add(site: Site) -> relax.Expr | None:
+    """(product + bias) + shift = product + (bias + shift), where both are weights."""
+    for value, shift, count in _operands_by_kind(site):
+        total = site.block.definition(value, "add")
+        if total is None or not str(value.ty.dtype).startswith("float") or not site.block.used_once(value):
+            continue
+        for source, bias in (total.args, list(total.args)[::-1]):
+            product = site.block.definition(source, "nn.conv2d", "matmul")
+            if product is not None and count > 1 and site.block.weight_only(bias):
+                return op.add(source, site.emit(op.add(bias, shift)))
+    return None
+
+
+FOLD_WEIGHTS: dict[str, Rule] = {"multiply": _fold_multiply, "add": _fold_add}
+
+
+# -- Moves of data ----------------------------------------------------------------------------------
+
+
+def _moved(order: Sequence[int], shape: Sequence[int]) -> list[int]:
+    """The axes of more than one element, in the order that a permutation gives them."""
+    return [axis for axis in order if shape[axis] != 1]
+
+
+def _permute(site: Site) -> relax.Expr | None:
+    shape = site.shape()
+    order = list(reversed(range(len(shape)))) if site.attrs.axes is None else _ints(site.attrs.axes)
+    if _moved(order, shape) == sorted(_moved(order, shape)):
+        return site.reshape(site.data, site.result_shape())
+    before = site.block.definition(site.data, "permute_dims")
+    if before is not None and before.attrs.axes is not None:
+        inner = _ints(before.attrs.axes)
+        return op.permute_dims(before.args[0], [inner[axis] for axis in order])
+    return None
+
+
+def _reshape(site: Site) -> relax.Expr | None:
+    shape = site.result_shape()
+    if shape == site.shape():
+        return site.data
+    before = site.block.definition(site.data, "reshape")
+    if before is not None:
+        return site.reshape(before.args[0], shape)
+    product = site.block.definition(site.data, "matmul")
+    if product is not None and site.block.used_once(site.data):
+        return _product_with_batch(site, product, shape)
+    return None
+
+
+def _product_with_batch(site: Site, product: relax.Call, shape: tuple[int, ...]) -> relax.Expr | None:
+    """Let a batched product have the batch dims that its result is reshaped to; operands are views."""
+    old = site.shape()
+    left, right = product.args
+    same_matrix = len(shape) > 2 and len(old) > 2 and shape[-2:] == old[-2:]
+    whole = all(site.shape(x)[:-2] == old[:-2] for x in (left, right))
+    if not same_matrix or not whole:
+        return None
+    sides = [site.reshape(x, (*shape[:-2], *site.shape(x)[-2:])) for x in (left, right)]
+    return relax.Call(product.op, sides, product.attrs, product.ty_args)
+
+
+def _slice(site: Site) -> relax.Expr | None:
+    return site.data if site.result_shape() == site.shape() and _forward(site) else None
+
+
+def _forward(site: Site) -> bool:
+    strides = site.args[4].fields if len(site.args) > 4 else []
+    return all(int(s) > 0 for s in strides)
+
+
+def _concat(site: Site) -> relax.Expr | None:
+    fields = site.data.fields
+    return fields[0] if len(fields) == 1 else None
+
+
+def _broadcast(site: Site) -> relax.Expr | None:
+    return site.data if site.shape() == site.result_shape() else None
+
+
+def _cast(site: Site) -> relax.Expr | None:
+    return site.data if str(site.data.ty.dtype) == str(site.call.ty.dtype) else None
+
+
+# -- Arithmetic of constants -------------------------------------------------------------------------
+
+# Exact in numpy: one rounding, as in PyTorch.
+_SCALAR_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "negative": np.negative,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "sqrt": np.sqrt,
+}
+
+
+def _scalar_value(expr: relax.Expr) -> np.ndarray | None:
+    if is_constant(expr) and size_of(tuple(int(d) for d in expr.ty.shape.values)) == 1:
+        value = expr.value.numpy()
+        return value if value.dtype.kind in "fi" and value.dtype != np.float16 else None
+    return None
+
+
+def _fold_scalars(site: Site) -> relax.Expr | None:
+    values = [_scalar_value(arg) for arg in site.args]
+    if any(value is None for value in values):
+        return None
+    if site.name == "divide":
+        if values[0].dtype.kind != "f":
+            return None
+        function: Callable[..., Any] = np.divide
+    else:
+        function = _SCALAR_ARITHMETIC[site.name]
+    with np.errstate(all="ignore"):
+        return relax.const(np.asarray(function(*values)), str(site.call.ty.dtype))
+
+
+CLEAN: dict[str, Rule] = {
+    **dict.fromkeys([*_SCALAR_ARITHMETIC, "divide"], _fold_scalars),
+    "permute_dims": _permute,
+    "reshape": _reshape,
+    "strided_slice": _slice,
+    "concat": _concat,
+    "broadcast_to": _broadcast,
+    "astype": _cast,
+}
