@@ -1,0 +1,172 @@
+"""Which nodes become one kernel: an anchor with the element-wise nodes behind it, or a chain of those.
+
+A group grows from its root along post-dominators: the next node that every path from the group's
+result runs through joins, together with the nodes on these paths, if all of them are element-wise on
+as many elements. What a group computes in between is then needed nowhere else, so it is never stored.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from .access import is_move, rebroadcast
+from .graph import Graph, Node, Tensor
+
+# Bounds that keep one kernel's code and compile time small; no network tried comes near them.
+MAX_NODES = 48
+MAX_OPERANDS = 16
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes that one kernel computes.
+
+    Attributes
+    ----------
+    root
+        The anchor (`anchored`), or the first node of an element-wise chain, or a node on its own.
+    nodes
+        All nodes in order, reshapes among element-wise nodes included.
+    shape
+        Shape of the iteration space: that of the root's result.
+    """
+
+    root: Node
+    anchored: bool
+    shape: tuple[int, ...]
+    nodes: list[Node] = field(default_factory=list)
+
+    @property
+    def output(self) -> Tensor:
+        """What the group stores."""
+        return self.nodes[-1].output
+
+    @property
+    def index(self) -> int:
+        """Place of the group in an order in which everything is computed before it is used."""
+        return self.nodes[-1].index
+
+    @property
+    def weight_only(self) -> bool:
+        """Whether the group depends on weights and constants alone."""
+        return self.root.weight_only
+
+    def operands(self) -> list[Tensor]:
+        """Tensors that element-wise nodes read from outside, once each, in order of use."""
+        inside = {t for node in self.nodes for t in node.outputs}
+        found = dict.fromkeys(
+            arg
+            for node in self.nodes
+            if not (self.anchored and node is self.root)
+            for arg in node.args
+            if arg not in inside and arg.scalar is None
+        )
+        return list(found)
+
+
+def is_reshape(node: Node) -> bool:
+    """Say whether a node only gives other dims to the same elements in the same order."""
+    return node.op == "reshape"
+
+
+class Fusion:
+    """Partitions a graph into groups."""
+
+    def __init__(
+        self, graph: Graph, is_anchor: Callable[[Node], bool], is_elementwise: Callable[[Node], bool], fuse: bool
+    ) -> None:
+        self._graph = graph
+        self._is_anchor = is_anchor
+        self._is_elementwise = is_elementwise
+        self._fuse = fuse
+        self._outputs = set(graph.outputs)
+        self._taken: set[Node] = set()
+
+    def partition(self) -> list[Group]:
+        """Return the groups in an order in which they can be computed."""
+        roots = [node for node in self._graph.nodes if not is_move(node)]
+        groups = [self._grow(node, True) for node in roots if self._is_anchor(node)]
+        groups += [self._grow(node, False) for node in roots if node not in self._taken]
+        return sorted(groups, key=lambda group: group.index)
+
+    def _grow(self, root: Node, anchored: bool) -> Group:
+        group = Group(root, anchored, root.output.shape, [root])
+        self._taken.add(root)
+        extendable = self._fuse and len(root.outputs) == 1 and (anchored or self._is_elementwise(root))
+        while extendable:
+            region = self._next_region(group)
+            if not region:
+                break
+            group.nodes += region
+            self._taken.update(region)
+        self._drop_trailing_reshapes(group)
+        if extendable:
+            self._take_producers(group)
+        return group
+
+    def _next_region(self, group: Group) -> list[Node]:
+        """Nodes up to and including the next post-dominator, or none."""
+        frontier = group.output
+        region: list[Node] = []
+        pending: list[tuple[int, Node]] = []
+        self._push(pending, frontier.users)
+        if frontier in self._outputs or not pending:
+            return []
+        while True:
+            _, node = heapq.heappop(pending)
+            if not self._joins(group, node, region):
+                return []
+            region.append(node)
+            if not pending:
+                break
+            if node.output in self._outputs or not node.output.users:
+                return []
+            self._push(pending, node.output.users)
+        return region
+
+    @staticmethod
+    def _push(pending: list[tuple[int, Node]], nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            if all(node is not other for _, other in pending):
+                heapq.heappush(pending, (node.index, node))
+
+    def _joins(self, group: Group, node: Node, region: list[Node]) -> bool:
+        if node in self._taken or not (self._is_elementwise(node) or is_reshape(node)):
+            return False
+        if node.weight_only != group.weight_only or node.output.size != group.root.output.size:
+            return False
+        nodes = [*group.nodes, *region]
+        if len(nodes) >= MAX_NODES:
+            return False
+        inside = {n.output for n in nodes}
+        if any(arg in inside and arg.size != node.output.size for arg in node.args):
+            return False
+        outside = [arg for arg in node.args if arg not in inside and arg.scalar is None]
+        if len(group.operands()) + len(outside) > MAX_OPERANDS:
+            return False
+        return all(rebroadcast(arg.shape, node.output.shape, group.shape) is not None for arg in outside)
+
+    def _drop_trailing_reshapes(self, group: Group) -> None:
+        """A reshape at the end is a view for whoever reads the result."""
+        while len(group.nodes) > 1 and is_reshape(group.nodes[-1]):
+            self._taken.discard(group.nodes.pop())
+
+    def _take_producers(self, group: Group) -> None:
+        """Compute operands in place that only this group reads and that are as large as its result."""
+        waiting = group.operands()
+        while waiting:
+            operand = waiting.pop()
+            node = operand.node
+            if node is None or operand in self._outputs or len(operand.users) != 1:
+                continue
+            user = operand.users[0]
+            if user not in group.nodes or (group.anchored and user is group.root):
+                continue
+            if node.output.size != group.root.output.size or not self._joins(group, node, []):
+                continue
+            group.nodes.insert(0 if not group.anchored else 1, node)
+            group.nodes.sort(key=lambda n: n.index)
+            self._taken.add(node)
+            waiting += [arg for arg in node.args if arg.scalar is None]

@@ -1,0 +1,268 @@
+"""Groups as launches of kernels: which generator, on which workload, with which operands.
+
+Each kernel family has one entry in `FAMILIES`; what no family takes becomes one function made by
+TVM's legalisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+
+from torch_tvm.kernels import elementwise
+from torch_tvm.kernels.expression import Expression, identity
+from torch_tvm.kernels.target import CpuTarget
+from torch_tvm.kernels.views import View
+
+from .access import Access, AccessMap, stored
+from .expressions import Operands, build_expression
+from .fusion import Group
+from .graph import Graph, Node, Tensor
+from .launch import Argument, Kernel, Launch, Storage, element_bytes
+from .legalized import legalized_launches
+from .rewrite import size_of
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kernel generator as the compiler sees it.
+
+    Attributes
+    ----------
+    supports
+        Whether the generator takes a node.
+    lower
+        Emits the launches of a group that the node anchors.
+    """
+
+    supports: Callable[[Node], bool]
+    lower: Callable[[Lowerer, Group], None]
+
+
+FAMILIES: dict[str, Family] = {}
+
+
+def find_family(node: Node) -> Family | None:
+    """Return the kernel family that takes a node."""
+    family = FAMILIES.get(node.op)
+    return family if family is not None and family.supports(node) else None
+
+
+class Lowerer:
+    """Turns the groups of one graph into launches and gives every stored tensor its memory."""
+
+    def __init__(self, graph: Graph, target: CpuTarget, threads: int) -> None:
+        self.target = target
+        self.threads = threads
+        self.accesses = AccessMap()
+        self.launches: list[Launch] = []
+        self.constants: list[np.ndarray] = []
+        self._constant_index: dict[tuple[str, tuple[int, ...], bytes], Storage] = {}
+        self._storage: dict[Tensor, Storage] = {}
+        self._graph = graph
+        for tensor in (*graph.inputs, *graph.weights):
+            self._storage[tensor] = Storage(tensor.kind, tensor.index)
+        self._assign_outputs()
+
+    # -- memory ------------------------------------------------------------------------------------
+
+    def _assign_outputs(self) -> None:
+        """Let kernels write results straight into outputs where a result is nothing but an output."""
+        self._copied: list[tuple[int, Tensor]] = []
+        for index, tensor in enumerate(self._graph.outputs):
+            base, access = self.accesses.of(tensor)
+            direct = base.kind == "node" and not base.weight_only and access.contiguous
+            if direct and base.size == tensor.size and base not in self._storage:
+                self._storage[base] = Storage("output", index)
+            else:
+                self._copied.append((index, tensor))
+
+    def storage(self, tensor: Tensor) -> Storage:
+        """Memory of a stored tensor."""
+        if tensor not in self._storage:
+            if tensor.data is not None:
+                self._storage[tensor] = self.constant(tensor.data, tensor.dtype)
+            else:
+                self._storage[tensor] = self.temporary(tensor.size * element_bytes(tensor.dtype), tensor.weight_only)
+        return self._storage[tensor]
+
+    @staticmethod
+    def temporary(size: int, packing: bool) -> Storage:
+        """Memory for `size` bytes in the arena; what packing leaves for calls moves to the packed block."""
+        return Storage("arena", bytes=size, packing=packing)
+
+    def constant(self, data: np.ndarray, dtype: str) -> Storage:
+        key = (dtype, data.shape, data.tobytes())
+        if key not in self._constant_index:
+            self._constant_index[key] = Storage("constant", len(self.constants))
+            self.constants.append(data)
+        return self._constant_index[key]
+
+    def argument(self, tensor: Tensor) -> Argument:
+        """Return a tensor as a contiguous argument of its own shape, copied first if it is a strided view."""
+        base, access = self.accesses.of(tensor)
+        if not access.contiguous:
+            self._materialise(tensor, base, access)
+            base = tensor
+        return Argument(self.storage(base), tensor.shape, tensor.dtype)
+
+    def view(self, tensor: Tensor) -> tuple[Argument, Access]:
+        """Return the stored tensor that holds a value, and where in it."""
+        base, access = self.accesses.of(tensor)
+        if tensor in self._storage:
+            base, access = tensor, stored(tensor)
+        return Argument(self.storage(base), base.shape, base.dtype), access
+
+    def _materialise(self, tensor: Tensor, base: Tensor, access: Access) -> None:
+        if tensor not in self._storage:
+            target = Argument(self.storage(tensor), tensor.shape, tensor.dtype)
+            self.copy(base, access, target, tensor.weight_only)
+
+    def copy(self, base: Tensor, access: Access, target: Argument, packing: bool) -> None:
+        """Launch the copy of a view of a stored tensor."""
+        expression = identity(access.shape, base.dtype)
+        view = None if access.contiguous and base.shape == access.shape else _kernel_view(base.shape, access)
+        source = Argument(self.storage(base), base.shape, base.dtype)
+        self.elementwise("copy", expression, [view], [source], target, packing)
+
+    # -- launches ----------------------------------------------------------------------------------
+
+    def launch(
+        self,
+        name: str,
+        key: Hashable,
+        build: Callable[[str], tirx.PrimFunc],
+        inputs: Sequence[Argument],
+        outputs: Sequence[Argument],
+        *,
+        packing: bool,
+        flops: float = 0.0,
+    ) -> None:
+        """Append one launch, unless it has nothing to write."""
+        if all(size_of(output.shape) == 0 for output in outputs):
+            return
+        kernel = Kernel(name, key, build, flops)
+        self.launches.append(Launch(kernel, list(inputs), list(outputs), packing))
+
+    def elementwise(
+        self,
+        name: str,
+        expression: Expression,
+        views: Sequence[View | None],
+        inputs: Sequence[Argument],
+        output: Argument,
+        packing: bool,
+    ) -> None:
+        """Launch a stand-alone element-wise kernel."""
+        if size_of(expression.shape) == 0:
+            return
+        workload = elementwise.Elementwise(expression, tuple(views) if any(views) else ())
+        schedule = elementwise.default_schedule(workload, self.target, self.threads)
+        self.launch(
+            name,
+            (workload, schedule),
+            lambda function: elementwise.build(workload, schedule, self.target, function),
+            inputs,
+            [output],
+            packing=packing,
+            flops=float(len(expression.instructions) * size_of(expression.shape)),
+        )
+
+    def epilogue(
+        self, group: Group, order: tuple[int, ...] | None = None
+    ) -> tuple[Expression | None, list[Argument]]:
+        """Return the expression behind an anchor (None if there is none) and its other operands."""
+        expression, operands = build_expression(group, order=order)
+        if not expression.instructions and len(expression.inputs) == 1:
+            return None, []
+        shapes = [operand.shape for operand in expression.inputs[1:]]
+        return expression, [
+            Argument(self.argument(t).storage, shape, t.dtype)
+            for t, shape in zip(operands.tensors, shapes, strict=True)
+        ]
+
+    def result(self, group: Group, shape: tuple[int, ...] | None = None) -> Argument:
+        """Return what the group writes, in the shape of its iteration space."""
+        tensor = group.output
+        return Argument(self.storage(tensor), shape or group.shape, tensor.dtype)
+
+    # -- groups ------------------------------------------------------------------------------------
+
+    def lower(self, groups: Sequence[Group]) -> None:
+        """Lower all groups, then fill the outputs that no kernel writes by itself."""
+        for group in groups:
+            family = find_family(group.root) if group.anchored else None
+            if family is not None:
+                family.lower(self, group)
+            elif self._is_expression(group):
+                self._lower_elementwise(group)
+            else:
+                self._lower_legalized(group)
+        for index, tensor in self._copied:
+            base, access = self.accesses.of(tensor)
+            if tensor in self._storage:
+                base, access = tensor, stored(tensor)
+            self.copy(base, access, Argument(Storage("output", index), tensor.shape, tensor.dtype), False)
+
+    @staticmethod
+    def _is_expression(group: Group) -> bool:
+        from .expressions import is_elementwise
+
+        return is_elementwise(group.root)
+
+    def _lower_elementwise(self, group: Group) -> None:
+        expression, operands = build_expression(group, self.accesses)
+        views, inputs = self._operands(expression, operands)
+        output = self.result(group)
+        self.elementwise(group_name(group), expression, views, inputs, output, group.weight_only)
+
+    def _operands(
+        self, expression: Expression, operands: Operands
+    ) -> tuple[list[View | None], list[Argument]]:
+        views: list[View | None] = []
+        inputs: list[Argument] = []
+        for tensor, access, operand in zip(operands.tensors, operands.views, expression.inputs, strict=True):
+            base, own = self.accesses.of(tensor)
+            if own.contiguous or access is None:
+                views.append(None)
+                inputs.append(Argument(self.argument(tensor).storage, operand.shape, operand.dtype))
+            else:
+                views.append(_kernel_view(base.shape, access))
+                inputs.append(Argument(self.storage(base), base.shape, base.dtype))
+        return views, inputs
+
+    def _lower_legalized(self, group: Group) -> None:
+        node = group.root
+        inputs = [self.argument(arg) for arg in node.args]
+        outputs = [Argument(self.storage(t), t.shape, t.dtype) for t in node.outputs]
+        legalized_launches(self, node, inputs, outputs)
+
+
+def _kernel_view(shape: tuple[int, ...], access: Access) -> View:
+    return View(shape, access.strides, access.offset)
+
+
+def group_name(group: Group) -> str:
+    """Name a group's kernel after its operators."""
+    names = [n.op.rpartition(".")[2] for n in group.nodes if n.op != "reshape"]
+    return "_".join(names)[:60]
+
+
+def supported_dtypes(node: Node, dtypes: Sequence[str]) -> bool:
+    """Say whether all operands and results of a node have one of some dtypes, the same one."""
+    kinds = {t.dtype for t in (*node.args, *node.outputs)}
+    return len(kinds) == 1 and next(iter(kinds)) in dtypes
+
+
+def has_elements(node: Node) -> bool:
+    """Say whether no operand and no result of a node is empty."""
+    return all(t.size for t in (*node.args, *node.outputs))
+
+
+def ints(values: Any) -> tuple[int, ...]:
+    """Turn an attribute into a tuple of ints."""
+    return tuple(int(v) for v in values)
