@@ -11,8 +11,8 @@ import numpy as np
 
 from torch_tvm.kernels.expression import FLOATS, Expression, Instruction, Operand, Scalar
 
-from .access import Access, AccessMap, rebroadcast
-from .fusion import Group, is_reshape
+from .access import Access, AccessMap, is_move, rebroadcast
+from .fusion import Group
 from .graph import Node, Tensor
 from .rewrite import op_name
 
@@ -204,7 +204,7 @@ def build_expression(
             else placed[arg, _placed(arg, node, group)]
             for arg in node.args
         )
-        values[node.output] = args[0] if is_reshape(node) else _instruction(node, args, builder.emit)
+        values[node.output] = args[0] if is_move(node) else _instruction(node, args, builder.emit)
     return builder.finish(values[group.output]), operands
 
 

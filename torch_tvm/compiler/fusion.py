@@ -31,12 +31,15 @@ class Group:
         All nodes in order, reshapes among element-wise nodes included.
     shape
         Shape of the iteration space: that of the root's result.
+    order
+        Permutation of the dims in which an anchor stores the result, if it does.
     """
 
     root: Node
     anchored: bool
     shape: tuple[int, ...]
     nodes: list[Node] = field(default_factory=list)
+    order: tuple[int, ...] | None = None
 
     @property
     def output(self) -> Tensor:
@@ -75,10 +78,16 @@ class Fusion:
     """Partitions a graph into groups."""
 
     def __init__(
-        self, graph: Graph, is_anchor: Callable[[Node], bool], is_elementwise: Callable[[Node], bool], fuse: bool
+        self,
+        graph: Graph,
+        is_anchor: Callable[[Node], bool],
+        stores_permuted: Callable[[Node], bool],
+        is_elementwise: Callable[[Node], bool],
+        fuse: bool,
     ) -> None:
         self._graph = graph
         self._is_anchor = is_anchor
+        self._stores_permuted = stores_permuted
         self._is_elementwise = is_elementwise
         self._fuse = fuse
         self._outputs = set(graph.outputs)
@@ -95,6 +104,7 @@ class Fusion:
         group = Group(root, anchored, root.output.shape, [root])
         self._taken.add(root)
         extendable = self._fuse and len(root.outputs) == 1 and (anchored or self._is_elementwise(root))
+        extendable = extendable and root.output.size > 0
         while extendable:
             region = self._next_region(group)
             if not region:
@@ -104,6 +114,8 @@ class Fusion:
         self._drop_trailing_reshapes(group)
         if extendable:
             self._take_producers(group)
+        if extendable and anchored and self._stores_permuted(root):
+            self._take_permutation(group)
         return group
 
     def _next_region(self, group: Group) -> list[Node]:
@@ -170,3 +182,25 @@ class Fusion:
             group.nodes.sort(key=lambda n: n.index)
             self._taken.add(node)
             waiting += [arg for arg in node.args if arg.scalar is None]
+
+    def _take_permutation(self, group: Group) -> None:
+        """Store the result as the only node that reads it, a permutation, would."""
+        result = group.output
+        if len(result.users) != 1 or result in self._outputs or result.shape != group.shape:
+            return
+        node = result.users[0]
+        if node.op != "permute_dims" or node.attrs.axes is None:
+            return
+        order = tuple(int(axis) for axis in node.attrs.axes)
+        if order[-1] != len(order) - 1 or not all(_keeps_order(t.shape, order) for t in group.operands()):
+            return
+        group.order = order
+        group.nodes.append(node)
+        self._taken.add(node)
+
+
+def _keeps_order(shape: tuple[int, ...], order: tuple[int, ...]) -> bool:
+    """Say whether permuting dims leaves the elements of an operand that broadcasts to them in order."""
+    padded = (1,) * (len(order) - len(shape)) + shape
+    moved = [axis for axis in order if padded[axis] != 1]
+    return len(shape) <= len(order) and moved == sorted(moved)

@@ -19,7 +19,7 @@ from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
 
 from .access import Access, AccessMap, stored
-from .expressions import Operands, build_expression
+from .expressions import Operands, build_expression, is_elementwise
 from .fusion import Group
 from .graph import Graph, Node, Tensor
 from .launch import Argument, Kernel, Launch, Storage, element_bytes
@@ -37,10 +37,13 @@ class Family:
         Whether the generator takes a node.
     lower
         Emits the launches of a group that the node anchors.
+    stores_permuted
+        Whether the kernel can store its result with permuted dims, the last one staying last.
     """
 
     supports: Callable[[Node], bool]
     lower: Callable[[Lowerer, Group], None]
+    stores_permuted: bool = False
 
 
 FAMILIES: dict[str, Family] = {}
@@ -50,6 +53,17 @@ def find_family(node: Node) -> Family | None:
     """Return the kernel family that takes a node."""
     family = FAMILIES.get(node.op)
     return family if family is not None and family.supports(node) else None
+
+
+def is_anchor(node: Node) -> bool:
+    """Say whether a kernel family takes a node."""
+    return find_family(node) is not None
+
+
+def stores_permuted(node: Node) -> bool:
+    """Say whether the family of a node can store its result with permuted dims."""
+    family = find_family(node)
+    return family is not None and family.stores_permuted
 
 
 class Lowerer:
@@ -63,6 +77,7 @@ class Lowerer:
         self.constants: list[np.ndarray] = []
         self._constant_index: dict[tuple[str, tuple[int, ...], bytes], Storage] = {}
         self._storage: dict[Tensor, Storage] = {}
+        self._made: dict[Hashable, Argument] = {}
         self._graph = graph
         for tensor in (*graph.inputs, *graph.weights):
             self._storage[tensor] = Storage(tensor.kind, tensor.index)
@@ -185,6 +200,12 @@ class Lowerer:
             for t, shape in zip(operands.tensors, shapes, strict=True)
         ]
 
+    def once(self, key: Hashable, make: Callable[[], Argument]) -> Argument:
+        """Return what `make` makes, made at the first call with this key."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
     def result(self, group: Group, shape: tuple[int, ...] | None = None) -> Argument:
         """Return what the group writes, in the shape of its iteration space."""
         tensor = group.output
@@ -198,7 +219,7 @@ class Lowerer:
             family = find_family(group.root) if group.anchored else None
             if family is not None:
                 family.lower(self, group)
-            elif self._is_expression(group):
+            elif is_elementwise(group.root):
                 self._lower_elementwise(group)
             else:
                 self._lower_legalized(group)
@@ -207,12 +228,6 @@ class Lowerer:
             if tensor in self._storage:
                 base, access = tensor, stored(tensor)
             self.copy(base, access, Argument(Storage("output", index), tensor.shape, tensor.dtype), False)
-
-    @staticmethod
-    def _is_expression(group: Group) -> bool:
-        from .expressions import is_elementwise
-
-        return is_elementwise(group.root)
 
     def _lower_elementwise(self, group: Group) -> None:
         expression, operands = build_expression(group, self.accesses)

@@ -302,6 +302,25 @@ def _reshape(site: Site) -> relax.Expr | None:
     return None
 
 
+def _matmul(site: Site) -> relax.Expr | None:
+    """Give both operands at least two dims; rows of all batches are one matrix if the right side has no batch."""
+    left, right = site.args
+    rows, columns = site.shape(left), site.shape(right)
+    if len(columns) > 2 and len(rows) > 1:
+        return None
+    if len(columns) == 2 and len(rows) == 2:
+        return None
+    inner = rows[-1]
+    if len(columns) <= 2:
+        left = site.reshape(left, (size_of(rows[:-1]), inner))
+    else:
+        left = site.reshape(left, (1, inner))
+    if len(columns) == 1:
+        right = site.reshape(right, (inner, 1))
+    product = site.emit(op.matmul(left, right, site.attrs.out_dtype))
+    return site.reshape(product, site.result_shape())
+
+
 def _product_with_batch(site: Site, product: relax.Call, shape: tuple[int, ...]) -> relax.Expr | None:
     """Let a batched product have the batch dims that its result is reshaped to; operands are views."""
     old = site.shape()
@@ -373,6 +392,7 @@ def _fold_scalars(site: Site) -> relax.Expr | None:
 
 CLEAN: dict[str, Rule] = {
     **dict.fromkeys([*_SCALAR_ARITHMETIC, "divide"], _fold_scalars),
+    "matmul": _matmul,
     "permute_dims": _permute,
     "reshape": _reshape,
     "strided_slice": _slice,

@@ -1,0 +1,124 @@
+"""Matrix products: operands read through views, weights packed once per binding, the result stored permuted."""
+
+from __future__ import annotations
+
+from torch_tvm.kernels import matmul
+from torch_tvm.kernels.matrix_view import MatrixView
+
+from .access import Access
+from .fusion import Group
+from .graph import Node, Tensor
+from .launch import Argument, Storage, element_bytes
+from .lower_kernels import FAMILIES, Family, Lowerer, group_name, has_elements, supported_dtypes
+from .rewrite import size_of
+
+
+def _supports(node: Node) -> bool:
+    ranks = [len(arg.shape) for arg in node.args]
+    return min(ranks) >= 2 and supported_dtypes(node, ("float32", "float64")) and has_elements(node)
+
+
+def matrix_view(size: int, access: Access, names: tuple[str, ...]) -> MatrixView | None:
+    """Describe an access to a stored tensor of `size` elements as a view, one name for each dim of the access.
+
+    None if strides walk the tensor in a way that no factorisation of it into dims can say. Batch axes
+    along which the access repeats are left out.
+    """
+    dims = [
+        (stride, extent, name)
+        for stride, extent, name in zip(access.strides, access.shape, names, strict=True)
+        if extent > 1 and not (stride == 0 and name.startswith("b"))
+    ]
+    if any(stride <= 0 for stride, _, _ in dims):
+        return None
+    shape, axes, offset = [], [], access.offset
+    for stride, extent, name in sorted(dims, reverse=True):
+        if size % (stride * extent):
+            return None
+        outer, index = size // (stride * extent), offset // (stride * extent)
+        offset -= index * stride * extent
+        if offset >= stride:
+            return None
+        if outer > 1:
+            shape.append(outer)
+            axes.append(index)
+        shape.append(extent)
+        axes.append(name)
+        size = stride
+    if size > 1:
+        shape.append(size)
+        axes.append(offset)
+    missing = [n for n, e in zip(names, access.shape, strict=True) if e == 1 and not n.startswith("b")]
+    return MatrixView((*[1] * len(missing), *shape), (*missing, *axes))
+
+
+def _operand(
+    lowerer: Lowerer, tensor: Tensor, batch: tuple[int, ...], last: tuple[str, str]
+) -> tuple[Argument, MatrixView]:
+    """Return a view of an operand whose last two dims are `last` and whose batch dims are those of the result."""
+    names = (*(f"b{i}" for i in range(len(batch))), *last)
+    source, access = lowerer.view(tensor)
+    view = matrix_view(size_of(source.shape), access.broadcast((*batch, *tensor.shape[-2:])), names)
+    if view is None:
+        source = lowerer.argument(tensor)
+        whole = Access(tensor.shape, _strides(tensor.shape)).broadcast((*batch, *tensor.shape[-2:]))
+        view = matrix_view(tensor.size, whole, names)
+        assert view is not None, "a stored tensor is a view of itself"
+    return Argument(source.storage, view.shape, source.dtype), view
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    from .access import contiguous_strides
+
+    return contiguous_strides(shape)
+
+
+def _lower(lowerer: Lowerer, group: Group) -> None:
+    left, right = group.root.args
+    batch = group.shape[:-2]
+    a, a_view = _operand(lowerer, left, batch, ("m", "k"))
+    b, b_view = _operand(lowerer, right, batch, ("k", "n"))
+    names = (*(f"b{i}" for i in range(len(batch))), "m", "n")
+    order = group.order or tuple(range(len(names)))
+    result = MatrixView(tuple(group.shape[i] for i in order), tuple(names[i] for i in order))
+    packed = right.weight_only and not group.weight_only
+    workload = matmul.Matmul(a_view, b_view, result, packed, left.dtype)
+    schedule = matmul.default_schedule(workload, lowerer.target, lowerer.threads)
+    if packed:
+        b = _packed(lowerer, workload, schedule, b)
+    expression, extras = lowerer.epilogue(group, group.order)
+    lowerer.launch(
+        group_name(group),
+        (workload, schedule, expression),
+        lambda name: matmul.build(workload, schedule, lowerer.target, name, expression),
+        [a, b, *extras],
+        [lowerer.result(group, result.shape)],
+        packing=group.weight_only,
+        flops=float(workload.flops),
+    )
+
+
+def _packed(
+    lowerer: Lowerer, workload: matmul.Matmul, schedule: matmul.Schedule, weight: Argument
+) -> Argument:
+    """Pack a weight once, however many products take it in this form."""
+    shape = matmul.packed_shape(workload, schedule)
+    key = ("pack_matmul", workload.b, shape, schedule)
+
+    def make() -> Argument:
+        size = size_of(shape) * element_bytes(weight.dtype)
+        packed = Argument(Storage("arena", bytes=size, packing=True), shape, weight.dtype)
+        lowerer.launch(
+            "pack_matmul",
+            (key, workload.c.extents["n"], workload.dtype),
+            lambda name: matmul.build_pack(workload, schedule, lowerer.target, name),
+            [weight],
+            [packed],
+            packing=True,
+        )
+        return packed
+
+    return lowerer.once((weight.storage, *key), make)
+
+
+FAMILIES["matmul"] = Family(_supports, _lower, stores_permuted=True)

@@ -1,0 +1,121 @@
+"""The whole way from a Relay function to a plan, top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import tvm
+from tvm import relax
+
+from torch_tvm import relay, runtime
+from torch_tvm.kernels.target import parse_target
+
+from . import passes
+from .expressions import is_elementwise
+from .fusion import Fusion
+from .graph import read_graph
+from . import lower_matmul  # noqa: F401  registers its family
+from .lower_kernels import Lowerer, is_anchor, stores_permuted
+from .plan import make_plan
+from .relay_to_relax import Orders, relay_to_relax
+from .rewrite import rewrite, rewrite_to_fixpoint
+
+_logger = logging.getLogger("torch_tvm")
+
+Result = TypeVar("Result")
+
+
+class _Stages:
+    """Runs the stages, takes their times, and logs what each makes when debugging."""
+
+    def __init__(self, debug: bool) -> None:
+        self.seconds: dict[str, float] = {}
+        self._debug = debug
+
+    def run(self, name: str, stage: Callable[[], Result]) -> Result:
+        begin = time.perf_counter()
+        result = stage()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+        if self._debug and isinstance(result, tvm.IRModule):
+            _logger.debug("after %s:\n%s", name, result.script(show_meta=False))
+        return result
+
+
+def _clean(module: tvm.IRModule) -> tvm.IRModule:
+    """Drop copies of variables, computations done twice, and computations that nobody needs."""
+    return tvm.ir.transform.Sequential(
+        [
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.EliminateCommonSubexpr(),
+            relax.transform.DeadCodeElimination(["main"]),
+        ]
+    )(module)
+
+
+def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: _Stages) -> tvm.IRModule:
+    """Rewrite the Relax function; parameters after `num_inputs` are weights."""
+    module = stages.run("clean", lambda: _clean(module))
+    module = stages.run("expand", lambda: rewrite(module, num_inputs, passes.EXPAND))
+    if opt_level >= 2:
+        layout = relax.transform.ConvertLayout(passes.CHANNELS_LAST)
+        module = stages.run("channels last", lambda: layout(module))
+    module = stages.run("decompose", lambda: rewrite(module, num_inputs, passes.DECOMPOSE))
+    module = stages.run(
+        "channels last", lambda: rewrite(module, num_inputs, passes.LOCAL_CHANNELS_LAST)
+    )
+    if opt_level >= 2:
+        module = stages.run("fold weights", lambda: rewrite(module, num_inputs, passes.FOLD_WEIGHTS))
+    module = stages.run("simplify", lambda: rewrite_to_fixpoint(module, num_inputs, passes.CLEAN))
+    return stages.run("clean", lambda: _clean(module))
+
+
+def compile_function(
+    function: relay.Function,
+    num_inputs: int,
+    input_orders: Orders,
+    output_orders: Orders,
+    options: Mapping[str, Any] | None = None,
+) -> runtime.Plan:
+    """Compile a Relay function.
+
+    Parameters
+    ----------
+    function
+        Parameters are the runtime inputs, then the weights; all shapes are static.
+    num_inputs
+        How many parameters are runtime inputs.
+    input_orders, output_orders
+        For each input and output its dims from the outermost to the innermost in memory.
+    options
+        ``opt_level`` (0 to 3), ``target`` (a TVM target, default this machine), ``threads`` (that will
+        run the plan), ``debug`` (log every stage), ``name``.
+
+    Returns
+    -------
+    runtime.Plan
+        What the executor runs.
+    """
+    options = dict(options or {})
+    opt_level = int(options.get("opt_level", 3))
+    stages = _Stages(bool(options.get("debug", False)))
+    target = parse_target(options.get("target") or None)
+
+    module = stages.run(
+        "relay to relax", lambda: relay_to_relax(function, num_inputs, input_orders, output_orders)
+    )
+    module = optimise(module, num_inputs, opt_level, stages)
+    graph = stages.run("read", lambda: read_graph(module, num_inputs))
+    fusion = Fusion(graph, is_anchor, stores_permuted, is_elementwise, opt_level >= 1)
+    groups = stages.run("fusion", fusion.partition)
+    lowerer = Lowerer(graph, target, int(options.get("threads") or 1))
+    stages.run("lower", lambda: lowerer.lower(groups))
+    counts = (num_inputs, len(function.params) - num_inputs, len(output_orders))
+    plan = stages.run(
+        "kernels",
+        lambda: make_plan(str(options.get("name", "plan")), lowerer.launches, lowerer.constants, counts, target),
+    )
+    _logger.debug("compiled in %s", {name: f"{seconds:.3f} s" for name, seconds in stages.seconds.items()})
+    return plan
