@@ -81,7 +81,7 @@ def legalized_launches(
         lowerer.launch(
             node.op.rpartition(".")[2],
             (key, position),
-            lambda name, f=function: generic.schedule(f, lowerer.target).with_attr("global_symbol", name),
+            lambda name, f=function: generic.schedule(f, lowerer.target, lowerer.threads).with_attr("global_symbol", name),
             arguments,
             values[binding.var],
             packing=node.weight_only,
