@@ -7,7 +7,7 @@ it, as long as strides can say so. Kernels that read strided operands take such 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tvm import relax
@@ -148,8 +148,8 @@ def is_move(node: Node | None) -> bool:
 class AccessMap:
     """The base of each tensor and how it is read from there."""
 
-    def __init__(self) -> None:
-        self._known: dict[Tensor, tuple[Tensor, Access]] = {}
+    def __init__(self, stored_tensors: Iterable[Tensor] = ()) -> None:
+        self._known: dict[Tensor, tuple[Tensor, Access]] = {t: (t, stored(t)) for t in stored_tensors}
 
     def of(self, tensor: Tensor) -> tuple[Tensor, Access]:
         """Return the stored tensor that `tensor` is a view of, and the view."""

@@ -46,6 +46,10 @@ class Group:
         """What the group stores."""
         return self.nodes[-1].output
 
+    def stored(self) -> list[Tensor]:
+        """Return all tensors that the group stores; only a node on its own may have several."""
+        return [self.output] if len(self.nodes) > 1 else list(self.root.outputs)
+
     @property
     def index(self) -> int:
         """Place of the group in an order in which everything is computed before it is used."""

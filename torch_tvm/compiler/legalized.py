@@ -6,17 +6,29 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import tvm
-from tvm import relax
+import tvm_ffi
+from tvm import relax, tirx
 
 from torch_tvm.kernels import generic
 
 from .graph import Node
-from .launch import Argument
+from .launch import Argument, element_bytes
 from .operators import UnsupportedOperatorError
 from .rewrite import is_constant, op_name
 
 if TYPE_CHECKING:
     from .lower_kernels import Lowerer
+
+
+def _unaligned(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Promise no more than elements' alignment of the parameters; torch tensors begin anywhere."""
+    loose = {
+        buffer: tirx.decl_buffer(
+            buffer.shape, str(buffer.dtype), buffer.name, data_alignment=element_bytes(str(buffer.dtype))
+        )
+        for buffer in function.params
+    }
+    return tvm_ffi.structural_map(function, (tvm.ir.Var, lambda var: loose.get(var, var)))
 
 
 class _Operands:
@@ -81,7 +93,7 @@ def legalized_launches(
         lowerer.launch(
             node.op.rpartition(".")[2],
             (key, position),
-            lambda name, f=function: generic.schedule(f, lowerer.target, lowerer.threads).with_attr("global_symbol", name),
+            lambda _, f=function: _unaligned(generic.schedule(f, lowerer.target, lowerer.threads)),
             arguments,
             values[binding.var],
             packing=node.weight_only,

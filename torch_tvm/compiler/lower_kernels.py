@@ -69,16 +69,17 @@ def stores_permuted(node: Node) -> bool:
 class Lowerer:
     """Turns the groups of one graph into launches and gives every stored tensor its memory."""
 
-    def __init__(self, graph: Graph, target: CpuTarget, threads: int) -> None:
+    def __init__(self, graph: Graph, groups: Sequence[Group], target: CpuTarget, threads: int) -> None:
         self.target = target
         self.threads = threads
-        self.accesses = AccessMap()
+        self.accesses = AccessMap(tensor for group in groups for tensor in group.stored())
         self.launches: list[Launch] = []
         self.constants: list[np.ndarray] = []
         self._constant_index: dict[tuple[str, tuple[int, ...], bytes], Storage] = {}
         self._storage: dict[Tensor, Storage] = {}
-        self._made: dict[Hashable, Argument] = {}
+        self._packed: dict[Hashable, Argument] = {}
         self._graph = graph
+        self._groups = groups
         for tensor in (*graph.inputs, *graph.weights):
             self._storage[tensor] = Storage(tensor.kind, tensor.index)
         self._assign_outputs()
@@ -200,11 +201,24 @@ class Lowerer:
             for t, shape in zip(operands.tensors, shapes, strict=True)
         ]
 
-    def once(self, key: Hashable, make: Callable[[], Argument]) -> Argument:
-        """Return what `make` makes, made at the first call with this key."""
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
+    def packed(
+        self,
+        name: str,
+        key: Hashable,
+        weight: Argument,
+        shape: tuple[int, ...],
+        build: Callable[[str], tirx.PrimFunc],
+        *,
+        packing: bool,
+    ) -> Argument:
+        """Return a weight in the form that a kernel wants, packed once for all kernels that want this form."""
+        made = (weight.storage, weight.shape, name, key)
+        if made not in self._packed:
+            size = size_of(shape) * element_bytes(weight.dtype)
+            packed = Argument(self.temporary(size, packing), shape, weight.dtype)
+            self.launch(name, (name, key), build, [weight], [packed], packing=packing)
+            self._packed[made] = packed
+        return self._packed[made]
 
     def result(self, group: Group, shape: tuple[int, ...] | None = None) -> Argument:
         """Return what the group writes, in the shape of its iteration space."""
@@ -213,9 +227,9 @@ class Lowerer:
 
     # -- groups ------------------------------------------------------------------------------------
 
-    def lower(self, groups: Sequence[Group]) -> None:
+    def lower(self) -> None:
         """Lower all groups, then fill the outputs that no kernel writes by itself."""
-        for group in groups:
+        for group in self._groups:
             family = find_family(group.root) if group.anchored else None
             if family is not None:
                 family.lower(self, group)

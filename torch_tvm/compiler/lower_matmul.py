@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch_tvm.kernels import matmul
 from torch_tvm.kernels.matrix_view import MatrixView
 
-from .access import Access
+from .access import Access, stored
 from .fusion import Group
 from .graph import Node, Tensor
-from .launch import Argument, Storage, element_bytes
+from .launch import Argument
 from .lower_kernels import FAMILIES, Family, Lowerer, group_name, has_elements, supported_dtypes
 from .rewrite import size_of
 
@@ -61,16 +61,10 @@ def _operand(
     view = matrix_view(size_of(source.shape), access.broadcast((*batch, *tensor.shape[-2:])), names)
     if view is None:
         source = lowerer.argument(tensor)
-        whole = Access(tensor.shape, _strides(tensor.shape)).broadcast((*batch, *tensor.shape[-2:]))
+        whole = stored(tensor).broadcast((*batch, *tensor.shape[-2:]))
         view = matrix_view(tensor.size, whole, names)
         assert view is not None, "a stored tensor is a view of itself"
     return Argument(source.storage, view.shape, source.dtype), view
-
-
-def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    from .access import contiguous_strides
-
-    return contiguous_strides(shape)
 
 
 def _lower(lowerer: Lowerer, group: Group) -> None:
@@ -85,7 +79,14 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     workload = matmul.Matmul(a_view, b_view, result, packed, left.dtype)
     schedule = matmul.default_schedule(workload, lowerer.target, lowerer.threads)
     if packed:
-        b = _packed(lowerer, workload, schedule, b)
+        b = lowerer.packed(
+            "pack_matmul",
+            (workload.b, workload.n, schedule),
+            b,
+            matmul.packed_shape(workload, schedule),
+            lambda name: matmul.build_pack(workload, schedule, lowerer.target, name),
+            packing=True,
+        )
     expression, extras = lowerer.epilogue(group, group.order)
     lowerer.launch(
         group_name(group),
@@ -96,29 +97,6 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         packing=group.weight_only,
         flops=float(workload.flops),
     )
-
-
-def _packed(
-    lowerer: Lowerer, workload: matmul.Matmul, schedule: matmul.Schedule, weight: Argument
-) -> Argument:
-    """Pack a weight once, however many products take it in this form."""
-    shape = matmul.packed_shape(workload, schedule)
-    key = ("pack_matmul", workload.b, shape, schedule)
-
-    def make() -> Argument:
-        size = size_of(shape) * element_bytes(weight.dtype)
-        packed = Argument(Storage("arena", bytes=size, packing=True), shape, weight.dtype)
-        lowerer.launch(
-            "pack_matmul",
-            (key, workload.c.extents["n"], workload.dtype),
-            lambda name: matmul.build_pack(workload, schedule, lowerer.target, name),
-            [weight],
-            [packed],
-            packing=True,
-        )
-        return packed
-
-    return lowerer.once((weight.storage, *key), make)
 
 
 FAMILIES["matmul"] = Family(_supports, _lower, stores_permuted=True)

@@ -24,11 +24,21 @@ def lifetimes(launches: Sequence[Launch], kind: str) -> dict[Storage, tuple[int,
     return spans
 
 
+def _check_written_first(launches: Sequence[Launch]) -> None:
+    written: set[Storage] = set()
+    for launch in launches:
+        for argument in launch.inputs:
+            if argument.storage.kind == "arena" and argument.storage not in written:
+                raise AssertionError(f"{launch.kernel.name} reads memory that no kernel before it wrote")
+        written.update(argument.storage for argument in launch.outputs)
+
+
 def plan_arena(launches: Sequence[Launch]) -> int:
     """Give every "arena" storage of the launches its offset; return the arena's size.
 
     The largest first, each at the lowest offset that is free while it lives.
     """
+    _check_written_first(launches)
     spans = lifetimes(launches, "arena")
     placed: list[Storage] = []
     total = 0

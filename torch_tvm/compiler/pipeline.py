@@ -13,11 +13,10 @@ from tvm import relax
 from torch_tvm import relay, runtime
 from torch_tvm.kernels.target import parse_target
 
-from . import passes
+from . import lower_conv, lower_matmul, passes  # noqa: F401  lower_*: register their families
 from .expressions import is_elementwise
 from .fusion import Fusion
 from .graph import read_graph
-from . import lower_matmul  # noqa: F401  registers its family
 from .lower_kernels import Lowerer, is_anchor, stores_permuted
 from .plan import make_plan
 from .relay_to_relax import Orders, relay_to_relax
@@ -110,8 +109,8 @@ def compile_function(
     graph = stages.run("read", lambda: read_graph(module, num_inputs))
     fusion = Fusion(graph, is_anchor, stores_permuted, is_elementwise, opt_level >= 1)
     groups = stages.run("fusion", fusion.partition)
-    lowerer = Lowerer(graph, target, int(options.get("threads") or 1))
-    stages.run("lower", lambda: lowerer.lower(groups))
+    lowerer = Lowerer(graph, groups, target, int(options.get("threads") or 1))
+    stages.run("lower", lowerer.lower)
     counts = (num_inputs, len(function.params) - num_inputs, len(output_orders))
     plan = stages.run(
         "kernels",

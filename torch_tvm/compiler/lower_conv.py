@@ -1,0 +1,83 @@
+"""Convolutions: NHWC in and out (or NCHW in, where that saves a copy), weights packed once per binding."""
+
+from __future__ import annotations
+
+from torch_tvm.kernels import conv2d
+
+from .access import contiguous_strides
+from .fusion import Group
+from .graph import Node
+from .launch import Argument
+from .lower_kernels import (
+    FAMILIES,
+    Family,
+    Lowerer,
+    group_name,
+    has_elements,
+    ints,
+    supported_dtypes,
+)
+from .passes import TO_NHWC
+
+
+def _supports(node: Node) -> bool:
+    a = node.attrs
+    layouts = (a.data_layout, a.kernel_layout, a.out_layout) == ("NHWC", "OIHW", "NHWC")
+    return layouts and supported_dtypes(node, ("float32", "float64")) and has_elements(node)
+
+
+def _source(lowerer: Lowerer, group: Group) -> tuple[Argument, str]:
+    """Return the input and its layout; one that is a permuted NCHW tensor is read as that."""
+    data = group.root.args[0]
+    source, access = lowerer.view(data)
+    n, h, w, c = data.shape
+    planar = (n, c, h, w)
+    strides = contiguous_strides(planar)
+    if access.offset == 0 and not access.contiguous and access.same_order([strides[i] for i in TO_NHWC]):
+        return Argument(source.storage, planar, source.dtype), "NCHW"
+    return lowerer.argument(data), "NHWC"
+
+
+def _lower(lowerer: Lowerer, group: Group) -> None:
+    node = group.root
+    data, weight = node.args
+    source, layout = _source(lowerer, group)
+    batch, height, width, channels = data.shape
+    padding = ints(node.attrs.padding)
+    top, left, bottom, right = (padding * 4)[:4] if len(padding) != 2 else padding * 2
+    workload = conv2d.Conv2d(
+        batch,
+        height,
+        width,
+        channels,
+        weight.shape[0],
+        kernel=(weight.shape[2], weight.shape[3]),
+        stride=ints(node.attrs.strides),
+        padding=(top, left, bottom, right),
+        dilation=ints(node.attrs.dilation),
+        groups=int(node.attrs.groups),
+        dtype=data.dtype,
+        input_layout=layout,
+    )
+    schedule = conv2d.default_schedule(workload, lowerer.target, lowerer.threads)
+    packed = lowerer.packed(
+        "pack_conv2d",
+        (workload.weight_shape, workload.groups, workload.depthwise, schedule),
+        lowerer.argument(weight),
+        conv2d.packed_shape(workload, schedule),
+        lambda name: conv2d.build_pack(workload, schedule, lowerer.target, name),
+        packing=weight.weight_only,
+    )
+    expression, extras = lowerer.epilogue(group)
+    lowerer.launch(
+        group_name(group),
+        (workload, schedule, expression),
+        lambda name: conv2d.build(workload, schedule, lowerer.target, name, expression),
+        [source, packed, *extras],
+        [lowerer.result(group)],
+        packing=group.weight_only,
+        flops=float(workload.flops),
+    )
+
+
+FAMILIES["nn.conv2d"] = Family(_supports, _lower)
