@@ -46,9 +46,7 @@ class Access:
 
     def permuted(self, order: Sequence[int]) -> Access:
         """Reorder the dims."""
-        return Access(
-            tuple(self.shape[i] for i in order), tuple(self.strides[i] for i in order), self.offset
-        )
+        return Access(tuple(self.shape[i] for i in order), tuple(self.strides[i] for i in order), self.offset)
 
     def broadcast(self, shape: Sequence[int]) -> Access:
         """Repeat along leading dims and dims of one element."""
@@ -106,11 +104,13 @@ def rebroadcast(
     access = Access(operand, contiguous_strides(operand)).broadcast(shape).reshaped(target)
     if access is None:
         return None
-    found = tuple(
-        1 if stride == 0 else size for size, stride in zip(target, access.strides, strict=True)
-    )
+    found = tuple(1 if stride == 0 else size for size, stride in zip(target, access.strides, strict=True))
     same = size_of(found) == size_of(operand)
-    return found if same and access.same_order(Access(found, contiguous_strides(found)).broadcast(target).strides) else None
+    return (
+        found
+        if same and access.same_order(Access(found, contiguous_strides(found)).broadcast(target).strides)
+        else None
+    )
 
 
 def _slice(node: Node, access: Access) -> Access:

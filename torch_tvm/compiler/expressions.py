@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from torch_tvm.kernels.expression import FLOATS, Expression, Instruction, Operand, Scalar
+from torch_tvm.kernels.expression import FLOATS, Expression, Instruction, Operand, Scalar, identity
 
 from .access import Access, AccessMap, is_move, rebroadcast
 from .fusion import Group
 from .graph import Node, Tensor
-from .rewrite import op_name
 
 Value = int | Scalar
 
@@ -138,79 +137,134 @@ def is_elementwise(node: Node) -> bool:
 
 
 class Operands:
-    """The tensors that a group's expression reads, and how."""
+    """The tensors that an expression reads besides an anchor's result, and how.
+
+    Attributes
+    ----------
+    tensors
+        One for each input.
+    views
+        The view of each over the iteration space; None where it is stored contiguously.
+    """
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
         self.views: list[Access | None] = []
 
 
-def _placed(arg: Tensor, node: Node, group: Group) -> tuple[int, ...]:
-    shape = rebroadcast(arg.shape, node.output.shape, group.shape)
-    if shape is None:
-        raise AssertionError(f"{op_name(node.call)}: an operand of shape {arg.shape} cannot join its group")
-    return shape
+class _ExpressionMaker:
+    """Describes some nodes over one iteration space as an expression."""
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        space: tuple[int, ...],
+        accesses: AccessMap | None,
+        order: tuple[int, ...] | None,
+    ) -> None:
+        self._nodes = nodes
+        self._space = space
+        self._accesses = accesses
+        self._order = order
+        self._builder = _Builder(self._ordered(space))
+        self._placed: dict[tuple[Tensor, tuple[int, ...]], int] = {}
+        self.operands = Operands()
+        self.values: dict[Tensor, Value] = {}
+
+    def _ordered(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Permute the dims of a shape that broadcasts to the iteration space."""
+        if self._order is None:
+            return shape
+        padded = (1,) * (len(self._space) - len(shape)) + shape
+        return tuple(padded[i] for i in self._order)
+
+    def anchor(self, result: Tensor, dtype: str) -> None:
+        """Make an anchor's result, held as `dtype`, input 0."""
+        self.values[result] = self._builder.input(self._ordered(self._space), dtype)
+
+    def read_operands(self) -> None:
+        inside = {t for node in self._nodes for t in node.outputs} | set(self.values)
+        for node in self._nodes:
+            for arg in node.args:
+                if arg not in inside and arg.scalar is None:
+                    self._read(arg, node)
+
+    def _where(self, arg: Tensor, node: Node) -> tuple[int, ...]:
+        shape = rebroadcast(arg.shape, node.output.shape, self._space)
+        if shape is None:
+            raise AssertionError(f"{node.op}: an operand of shape {arg.shape} cannot join its group")
+        return shape
+
+    def _read(self, arg: Tensor, node: Node) -> None:
+        where = self._where(arg, node)
+        if (arg, where) in self._placed:
+            return
+        view = None
+        if self._accesses is not None:
+            _, access = self._accesses.of(arg)
+            if not access.contiguous:
+                view = access.broadcast(node.output.shape).reshaped(self._space)
+        shape = self._ordered(where) if view is None else view.shape
+        self._placed[arg, where] = self._builder.input(shape, arg.dtype)
+        self.operands.tensors.append(arg)
+        self.operands.views.append(view)
+
+    def cast(self, tensor: Tensor) -> None:
+        """Round an anchor's result, held wider, to its own dtype."""
+        self.values[tensor] = self._builder.emit("cast", (self.values[tensor],), tensor.dtype)
+
+    def compute(self) -> None:
+        for node in self._nodes:
+            args = tuple(self._value(arg, node) for arg in node.args)
+            moved = is_move(node)
+            self.values[node.output] = args[0] if moved else _instruction(node, args, self._builder.emit)
+
+    def _value(self, arg: Tensor, node: Node) -> Value:
+        if arg in self.values:
+            return self.values[arg]
+        if arg.scalar is not None:
+            return Scalar(arg.scalar, arg.dtype)
+        return self._placed[arg, self._where(arg, node)]
+
+    def finish(self, output: Tensor) -> Expression:
+        return self._builder.finish(self.values[output])
 
 
-def build_expression(
-    group: Group, accesses: AccessMap | None = None, order: tuple[int, ...] | None = None
+def stand_alone(group: Group, accesses: AccessMap) -> tuple[Expression, Operands]:
+    """Describe a group of element-wise nodes; operands may be strided views of what is stored."""
+    maker = _ExpressionMaker(group.nodes, group.shape, accesses, None)
+    maker.read_operands()
+    maker.compute()
+    return maker.finish(group.output), maker.operands
+
+
+def source(group: Group, accesses: AccessMap) -> tuple[Expression, Operands]:
+    """Describe how an anchor's first operand is computed; the identity of it where the group does not."""
+    data = group.root.args[0]
+    if group.source:
+        maker = _ExpressionMaker(group.source, data.shape, accesses, None)
+        maker.read_operands()
+        maker.compute()
+        return maker.finish(data), maker.operands
+    operands = Operands()
+    _, access = accesses.of(data)
+    operands.tensors.append(data)
+    operands.views.append(None if access.contiguous else access)
+    return identity(data.shape, data.dtype), operands
+
+
+def epilogue(
+    group: Group, held: str | None = None, accesses: AccessMap | None = None
 ) -> tuple[Expression, Operands]:
-    """Describe the element-wise nodes of a group.
+    """Describe the element-wise nodes behind an anchor; input 0 is the anchor's result, held as `held`.
 
-    Parameters
-    ----------
-    group
-        The group; if it is anchored, the expression's input 0 is the anchor's result.
-    accesses
-        Given, operands may be strided views of what is stored; otherwise they are contiguous.
-    order
-        Permutation that the anchor applies to its result, and so to the iteration space.
-
-    Returns
-    -------
-    tuple of Expression and Operands
-        Operands has one tensor for each input of the expression but the anchor's result, and, with
-        `accesses`, the view of each.
+    With `accesses` operands may be strided views of what is stored, else they are contiguous.
     """
-    shape = tuple(group.shape[i] for i in order) if order else group.shape
-    builder, operands = _Builder(shape), Operands()
-    values: dict[Tensor, Value] = {}
-    placed: dict[tuple[Tensor, tuple[int, ...]], int] = {}
-    if group.anchored:
-        values[group.root.output] = builder.input(shape, group.root.output.dtype)
-    inside = {t for node in group.nodes for t in node.outputs}
-    nodes = [n for n in group.nodes if not (group.anchored and n is group.root)]
-    for node in nodes:
-        for arg in node.args:
-            if arg in inside or arg.scalar is not None:
-                continue
-            where = _placed(arg, node, group)
-            if (arg, where) not in placed:
-                view = _view(arg, node, group, accesses) if accesses is not None else None
-                if order:
-                    padded = (1,) * (len(group.shape) - len(where)) + where
-                    where_now = tuple(padded[i] for i in order)
-                else:
-                    where_now = where if view is None else view.shape
-                placed[arg, where] = builder.input(where_now, arg.dtype)
-                operands.tensors.append(arg)
-                operands.views.append(view)
-    for node in nodes:
-        args = tuple(
-            values[arg]
-            if arg in inside
-            else Scalar(arg.scalar, arg.dtype)
-            if arg.scalar is not None
-            else placed[arg, _placed(arg, node, group)]
-            for arg in node.args
-        )
-        values[node.output] = args[0] if is_move(node) else _instruction(node, args, builder.emit)
-    return builder.finish(values[group.output]), operands
-
-
-def _view(arg: Tensor, node: Node, group: Group, accesses: AccessMap) -> Access | None:
-    """Access of an operand over the whole iteration space; None where it is stored contiguously."""
-    _, access = accesses.of(arg)
-    if access.contiguous:
-        return None
-    return access.broadcast(node.output.shape).reshaped(group.shape)
+    result = group.root.output
+    maker = _ExpressionMaker(group.behind, group.shape, accesses, group.order)
+    maker.anchor(result, held or result.dtype)
+    maker.read_operands()
+    if held is not None and held != result.dtype:
+        maker.cast(result)
+    maker.compute()
+    return maker.finish(group.output), maker.operands

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from .access import is_move, rebroadcast
 from .graph import Graph, Node, Tensor
@@ -17,6 +18,22 @@ from .graph import Graph, Node, Tensor
 # Bounds that keep one kernel's code and compile time small; no network tried comes near them.
 MAX_NODES = 48
 MAX_OPERANDS = 16
+
+
+class Family(Protocol):
+    """What fusion asks of a kernel family; see `lower_kernels.Family`."""
+
+    @property
+    def stores_permuted(self) -> bool:
+        """Whether a permutation of the result can be stored."""
+
+    @property
+    def takes_source(self) -> bool:
+        """Whether the first operand can be computed on the fly."""
+
+    @property
+    def takes_epilogue(self) -> bool:
+        """Whether what is done with the result can be computed on the fly."""
 
 
 @dataclass(eq=False)
@@ -29,6 +46,8 @@ class Group:
         The anchor (`anchored`), or the first node of an element-wise chain, or a node on its own.
     nodes
         All nodes in order, reshapes among element-wise nodes included.
+    source
+        Element-wise nodes that compute the root's first operand.
     shape
         Shape of the iteration space: that of the root's result.
     order
@@ -39,6 +58,7 @@ class Group:
     anchored: bool
     shape: tuple[int, ...]
     nodes: list[Node] = field(default_factory=list)
+    source: list[Node] = field(default_factory=list)
     order: tuple[int, ...] | None = None
 
     @property
@@ -60,17 +80,16 @@ class Group:
         """Whether the group depends on weights and constants alone."""
         return self.root.weight_only
 
+    @property
+    def behind(self) -> list[Node]:
+        """Nodes that work on the result of an anchor, or all nodes of a group without one."""
+        return [node for node in self.nodes if not (self.anchored and node is self.root)]
+
     def operands(self) -> list[Tensor]:
-        """Tensors that element-wise nodes read from outside, once each, in order of use."""
+        """Tensors that element-wise nodes behind the anchor read from outside, once each, in order of use."""
         inside = {t for node in self.nodes for t in node.outputs}
-        found = dict.fromkeys(
-            arg
-            for node in self.nodes
-            if not (self.anchored and node is self.root)
-            for arg in node.args
-            if arg not in inside and arg.scalar is None
-        )
-        return list(found)
+        args = [arg for node in self.behind for arg in node.args]
+        return list(dict.fromkeys(arg for arg in args if arg not in inside and arg.scalar is None))
 
 
 def is_reshape(node: Node) -> bool:
@@ -84,14 +103,12 @@ class Fusion:
     def __init__(
         self,
         graph: Graph,
-        is_anchor: Callable[[Node], bool],
-        stores_permuted: Callable[[Node], bool],
+        find_family: Callable[[Node], Family | None],
         is_elementwise: Callable[[Node], bool],
         fuse: bool,
     ) -> None:
         self._graph = graph
-        self._is_anchor = is_anchor
-        self._stores_permuted = stores_permuted
+        self._find_family = find_family
         self._is_elementwise = is_elementwise
         self._fuse = fuse
         self._outputs = set(graph.outputs)
@@ -100,25 +117,30 @@ class Fusion:
     def partition(self) -> list[Group]:
         """Return the groups in an order in which they can be computed."""
         roots = [node for node in self._graph.nodes if not is_move(node)]
-        groups = [self._grow(node, True) for node in roots if self._is_anchor(node)]
-        groups += [self._grow(node, False) for node in roots if node not in self._taken]
+        families = {node: self._find_family(node) for node in roots}
+        groups = [self._grow(node, families[node]) for node in roots if families[node] is not None]
+        for group in groups:
+            family = families[group.root]
+            if self._fuse and family is not None and family.takes_source:
+                self._take_source(group)
+        groups += [self._grow(node, None) for node in roots if node not in self._taken]
         return sorted(groups, key=lambda group: group.index)
 
-    def _grow(self, root: Node, anchored: bool) -> Group:
-        group = Group(root, anchored, root.output.shape, [root])
+    def _grow(self, root: Node, family: Family | None) -> Group:
+        group = Group(root, family is not None, root.output.shape, [root])
         self._taken.add(root)
-        extendable = self._fuse and len(root.outputs) == 1 and (anchored or self._is_elementwise(root))
-        extendable = extendable and root.output.size > 0
-        while extendable:
+        takes_more = family.takes_epilogue if family is not None else self._is_elementwise(root)
+        if not self._fuse or not takes_more or len(root.outputs) != 1 or not root.output.size:
+            return group
+        while True:
             region = self._next_region(group)
             if not region:
                 break
             group.nodes += region
             self._taken.update(region)
         self._drop_trailing_reshapes(group)
-        if extendable:
-            self._take_producers(group)
-        if extendable and anchored and self._stores_permuted(root):
+        self._take_producers(group)
+        if family is not None and family.stores_permuted:
             self._take_permutation(group)
         return group
 
@@ -187,6 +209,28 @@ class Fusion:
             self._taken.add(node)
             waiting += [arg for arg in node.args if arg.scalar is None]
 
+    def _take_source(self, group: Group) -> None:
+        """Compute the anchor's first operand on the fly where nothing else needs it."""
+        data = group.root.args[0]
+        inside: set[Node] = {group.root}
+        waiting = [data]
+        while waiting:
+            tensor = waiting.pop()
+            node = tensor.node
+            if node is None or node in self._taken or tensor in self._outputs or tensor.size != data.size:
+                continue
+            if not all(user in inside for user in tensor.users) or not self._is_elementwise(node):
+                continue
+            if node.weight_only != group.weight_only or not rebroadcasts(node, data.shape):
+                continue
+            if data not in node.outputs and not group.source:
+                continue
+            group.source.append(node)
+            inside.add(node)
+            self._taken.add(node)
+            waiting += [arg for arg in node.args if arg.scalar is None]
+        group.source.sort(key=lambda node: node.index)
+
     def _take_permutation(self, group: Group) -> None:
         """Store the result as the only node that reads it, a permutation, would."""
         result = group.output
@@ -208,3 +252,9 @@ def _keeps_order(shape: tuple[int, ...], order: tuple[int, ...]) -> bool:
     padded = (1,) * (len(order) - len(shape)) + shape
     moved = [axis for axis in order if padded[axis] != 1]
     return len(shape) <= len(order) and moved == sorted(moved)
+
+
+def rebroadcasts(node: Node, shape: tuple[int, ...]) -> bool:
+    """Say whether all operands of an element-wise node can be read over a reshape of its result."""
+    args = [arg for arg in node.args if arg.scalar is None]
+    return all(rebroadcast(arg.shape, node.output.shape, shape) is not None for arg in args)

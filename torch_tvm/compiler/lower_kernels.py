@@ -14,12 +14,12 @@ import numpy as np
 from tvm import tirx
 
 from torch_tvm.kernels import elementwise
-from torch_tvm.kernels.expression import Expression, identity
+from torch_tvm.kernels.expression import Expression, Operand, identity
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
 
+from . import expressions
 from .access import Access, AccessMap, stored
-from .expressions import Operands, build_expression, is_elementwise
 from .fusion import Group
 from .graph import Graph, Node, Tensor
 from .launch import Argument, Kernel, Launch, Storage, element_bytes
@@ -39,11 +39,17 @@ class Family:
         Emits the launches of a group that the node anchors.
     stores_permuted
         Whether the kernel can store its result with permuted dims, the last one staying last.
+    takes_source
+        Whether the kernel can compute its first operand on the fly.
+    takes_epilogue
+        Whether the kernel can compute element-wise nodes behind it on the fly.
     """
 
     supports: Callable[[Node], bool]
     lower: Callable[[Lowerer, Group], None]
     stores_permuted: bool = False
+    takes_source: bool = False
+    takes_epilogue: bool = True
 
 
 FAMILIES: dict[str, Family] = {}
@@ -53,17 +59,6 @@ def find_family(node: Node) -> Family | None:
     """Return the kernel family that takes a node."""
     family = FAMILIES.get(node.op)
     return family if family is not None and family.supports(node) else None
-
-
-def is_anchor(node: Node) -> bool:
-    """Say whether a kernel family takes a node."""
-    return find_family(node) is not None
-
-
-def stores_permuted(node: Node) -> bool:
-    """Say whether the family of a node can store its result with permuted dims."""
-    family = find_family(node)
-    return family is not None and family.stores_permuted
 
 
 class Lowerer:
@@ -103,7 +98,9 @@ class Lowerer:
             if tensor.data is not None:
                 self._storage[tensor] = self.constant(tensor.data, tensor.dtype)
             else:
-                self._storage[tensor] = self.temporary(tensor.size * element_bytes(tensor.dtype), tensor.weight_only)
+                self._storage[tensor] = self.temporary(
+                    tensor.size * element_bytes(tensor.dtype), tensor.weight_only
+                )
         return self._storage[tensor]
 
     @staticmethod
@@ -188,11 +185,9 @@ class Lowerer:
             flops=float(len(expression.instructions) * size_of(expression.shape)),
         )
 
-    def epilogue(
-        self, group: Group, order: tuple[int, ...] | None = None
-    ) -> tuple[Expression | None, list[Argument]]:
+    def epilogue(self, group: Group) -> tuple[Expression | None, list[Argument]]:
         """Return the expression behind an anchor (None if there is none) and its other operands."""
-        expression, operands = build_expression(group, order=order)
+        expression, operands = expressions.epilogue(group)
         if not expression.instructions and len(expression.inputs) == 1:
             return None, []
         shapes = [operand.shape for operand in expression.inputs[1:]]
@@ -233,7 +228,7 @@ class Lowerer:
             family = find_family(group.root) if group.anchored else None
             if family is not None:
                 family.lower(self, group)
-            elif is_elementwise(group.root):
+            elif expressions.is_elementwise(group.root):
                 self._lower_elementwise(group)
             else:
                 self._lower_legalized(group)
@@ -244,25 +239,25 @@ class Lowerer:
             self.copy(base, access, Argument(Storage("output", index), tensor.shape, tensor.dtype), False)
 
     def _lower_elementwise(self, group: Group) -> None:
-        expression, operands = build_expression(group, self.accesses)
-        views, inputs = self._operands(expression, operands)
-        output = self.result(group)
-        self.elementwise(group_name(group), expression, views, inputs, output, group.weight_only)
+        expression, operands = expressions.stand_alone(group, self.accesses)
+        views, inputs = self.read(expression.inputs, operands)
+        self.elementwise(group_name(group), expression, views, inputs, self.result(group), group.weight_only)
 
-    def _operands(
-        self, expression: Expression, operands: Operands
+    def read(
+        self, inputs: Sequence[Operand], operands: expressions.Operands
     ) -> tuple[list[View | None], list[Argument]]:
+        """Return the views and arguments of the operands of a kernel that takes strided ones."""
         views: list[View | None] = []
-        inputs: list[Argument] = []
-        for tensor, access, operand in zip(operands.tensors, operands.views, expression.inputs, strict=True):
+        arguments: list[Argument] = []
+        for tensor, access, operand in zip(operands.tensors, operands.views, inputs, strict=True):
             base, own = self.accesses.of(tensor)
             if own.contiguous or access is None:
                 views.append(None)
-                inputs.append(Argument(self.argument(tensor).storage, operand.shape, operand.dtype))
+                arguments.append(Argument(self.argument(tensor).storage, operand.shape, operand.dtype))
             else:
                 views.append(_kernel_view(base.shape, access))
-                inputs.append(Argument(self.storage(base), base.shape, base.dtype))
-        return views, inputs
+                arguments.append(Argument(self.storage(base), base.shape, base.dtype))
+        return views, arguments
 
     def _lower_legalized(self, group: Group) -> None:
         node = group.root

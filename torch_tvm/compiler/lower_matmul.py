@@ -87,7 +87,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
             lambda name: matmul.build_pack(workload, schedule, lowerer.target, name),
             packing=True,
         )
-    expression, extras = lowerer.epilogue(group, group.order)
+    expression, extras = lowerer.epilogue(group)
     lowerer.launch(
         group_name(group),
         (workload, schedule, expression),

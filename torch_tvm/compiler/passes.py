@@ -13,6 +13,7 @@ import numpy as np
 from tvm import relax
 from tvm.relax import op
 
+from .operators import te_operators
 from .rewrite import Rule, Site, is_constant, size_of
 
 VIEWS = ("reshape", "expand_dims", "squeeze", "flatten", "nn.batch_flatten")
@@ -103,18 +104,26 @@ def _pool1d(site: Site) -> relax.Expr | None:
 
 
 def _adaptive_pool(site: Site) -> relax.Expr | None:
-    """Pooling everything to one value is a mean; equal windows are an ordinary pool."""
-    a = site.attrs
-    axes = [i for i, letter in enumerate(a.layout) if letter not in "NC"]
-    before, after = ([shape[i] for i in axes] for shape in (site.shape(), site.result_shape()))
-    if a.layout != a.out_layout:
+    """Pooling everything to one value is a mean or maximum; in one dimension it is done as in two."""
+    a, shape = site.attrs, site.shape()
+    maximum = site.name == "torch_tvm.adaptive_max_pool"
+    layout = str(a["layout"] if maximum else a.layout)
+    if not maximum and a.out_layout != layout:
         return None
-    if all(size == 1 for size in after):
-        return op.mean(site.data, axes, keepdims=True)
-    if len(axes) != 2 or any(size == 0 or old % size for old, size in zip(before, after, strict=True)):
-        return None
-    window = [old // size for old, size in zip(before, after, strict=True)]
-    return op.nn.avg_pool2d(site.data, window, window, [0, 0, 0, 0], layout=a.layout)
+    axes = [i for i, letter in enumerate(layout) if letter not in "NC"]
+    size = [site.result_shape()[i] for i in axes]
+    if all(extent == 1 for extent in size):
+        return (op.max if maximum else op.mean)(site.data, axes, keepdims=True)
+    if layout == "NCW":
+        wide = _with_height(site, site.data)
+        attrs = {"output_size": [1, *size], "layout": "NCHW"}
+        pooled = (
+            te_operators.call("adaptive_max_pool", [wide], attrs)
+            if maximum
+            else op.nn.adaptive_avg_pool2d(wide, [1, *size])
+        )
+        return site.reshape(site.emit(pooled), (*shape[:2], *size))
+    return None
 
 
 def _channel_shape(rank: int, axis: int, channels: int) -> list[int]:
@@ -139,6 +148,58 @@ def _batch_norm(site: Site) -> relax.Expr:
     return relax.Tuple([result, mean, variance])
 
 
+def _affine(site: Site, value: relax.Expr, axes: Sequence[int]) -> relax.Expr:
+    """Scale and shift a normalised value with parameters that run along some axes."""
+    shape, (_, gamma, beta) = site.shape(), site.args
+    wanted = [size if axis in axes else 1 for axis, size in enumerate(shape)]
+    if site.attrs.scale:
+        value = site.emit(op.multiply(value, site.reshape(gamma, wanted)))
+    if site.attrs.center:
+        value = site.emit(op.add(value, site.reshape(beta, wanted)))
+    return value
+
+
+def _normalize(site: Site, data: relax.Expr, axes: Sequence[int]) -> relax.Expr:
+    attrs = {"axes": list(axes), "epsilon": float(site.attrs.epsilon)}
+    return site.emit(te_operators.call("normalize", [data], attrs))
+
+
+def _layer_norm(site: Site) -> relax.Expr:
+    rank = len(site.shape())
+    axes = sorted(axis % rank for axis in _ints(site.attrs.axes))
+    return _affine(site, _normalize(site, site.data, axes), axes)
+
+
+def _instance_norm(site: Site) -> relax.Expr:
+    rank = len(site.shape())
+    axes = sorted(axis % rank for axis in _ints(site.attrs.axes))
+    return _affine(site, _normalize(site, site.data, axes), [int(site.attrs.channel_axis) % rank])
+
+
+def _group_norm(site: Site) -> relax.Expr:
+    """Split the channels, so that a group is an axis of its own."""
+    a, shape = site.attrs, site.shape()
+    channel, groups = int(a.channel_axis) % len(shape), int(a.num_groups)
+    split = [*shape[:channel], groups, shape[channel] // groups, *shape[channel + 1 :]]
+    axes = [axis % len(shape) for axis in _ints(a.axes)]
+    moved = sorted([axis + (axis > channel) for axis in axes if axis != channel] + [channel + 1])
+    normal = _normalize(site, site.reshape(site.data, split), moved)
+    return _affine(site, site.reshape(normal, shape), [channel])
+
+
+def _prelu(site: Site) -> relax.Expr:
+    data, alpha = site.args
+    shape, dtype = site.shape(), str(data.ty.dtype)
+    slope = site.reshape(alpha, _channel_shape(len(shape), int(site.attrs.axis), site.shape(alpha)[0]))
+    positive = site.emit(op.greater(data, relax.const(0, dtype)))
+    return op.where(positive, data, site.emit(op.multiply(data, slope)))
+
+
+def _filled_like(site: Site) -> relax.Expr:
+    make = op.zeros if site.name == "zeros_like" else op.ones
+    return make(list(site.shape()), str(site.call.ty.dtype))
+
+
 EXPAND: dict[str, Rule] = {
     **dict.fromkeys(VIEWS, _as_reshape),
     "split": _split,
@@ -148,14 +209,21 @@ EXPAND: dict[str, Rule] = {
     "nn.conv1d": _conv1d,
     "nn.max_pool1d": _pool1d,
     "nn.avg_pool1d": _pool1d,
+    "nn.prelu": _prelu,
+    "zeros_like": _filled_like,
+    "ones_like": _filled_like,
 }
 
 DECOMPOSE: dict[str, Rule] = {
     **dict.fromkeys(VIEWS, _as_reshape),
     "nn.batch_norm": _batch_norm,
+    "nn.layer_norm": _layer_norm,
+    "nn.group_norm": _group_norm,
+    "nn.instance_norm": _instance_norm,
     "nn.adaptive_avg_pool1d": _adaptive_pool,
     "nn.adaptive_avg_pool2d": _adaptive_pool,
     "nn.adaptive_avg_pool3d": _adaptive_pool,
+    "torch_tvm.adaptive_max_pool": _adaptive_pool,
 }
 
 
@@ -186,10 +254,29 @@ def _local_pool2d(site: Site) -> relax.Expr | None:
     return op.permute_dims(site.emit(result), TO_NCHW)
 
 
+def _local_adaptive_pool2d(site: Site) -> relax.Expr | None:
+    a = site.attrs
+    maximum = site.name == "torch_tvm.adaptive_max_pool"
+    layout = str(a["layout"] if maximum else a.layout)
+    if layout != "NCHW" or (not maximum and a.out_layout != layout):
+        return None
+    data = site.emit(op.permute_dims(site.data, TO_NHWC))
+    size = list(site.result_shape()[2:])
+    attrs = {"output_size": size, "layout": "NHWC"}
+    result = (
+        te_operators.call("adaptive_max_pool", [data], attrs)
+        if maximum
+        else op.nn.adaptive_avg_pool2d(data, size, "NHWC")
+    )
+    return op.permute_dims(site.emit(result), TO_NCHW)
+
+
 LOCAL_CHANNELS_LAST: dict[str, Rule] = {
     "nn.conv2d": _local_conv2d,
     "nn.max_pool2d": _local_pool2d,
     "nn.avg_pool2d": _local_pool2d,
+    "nn.adaptive_avg_pool2d": _local_adaptive_pool2d,
+    "torch_tvm.adaptive_max_pool": _local_adaptive_pool2d,
 }
 
 

@@ -13,11 +13,11 @@ from tvm import relax
 from torch_tvm import relay, runtime
 from torch_tvm.kernels.target import parse_target
 
-from . import lower_conv, lower_matmul, passes  # noqa: F401  lower_*: register their families
+from . import lower_conv, lower_matmul, lower_rows, passes  # noqa: F401  lower_*: register their families
 from .expressions import is_elementwise
 from .fusion import Fusion
 from .graph import read_graph
-from .lower_kernels import Lowerer, is_anchor, stores_permuted
+from .lower_kernels import Lowerer, find_family
 from .plan import make_plan
 from .relay_to_relax import Orders, relay_to_relax
 from .rewrite import rewrite, rewrite_to_fixpoint
@@ -62,9 +62,7 @@ def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: _Sta
         layout = relax.transform.ConvertLayout(passes.CHANNELS_LAST)
         module = stages.run("channels last", lambda: layout(module))
     module = stages.run("decompose", lambda: rewrite(module, num_inputs, passes.DECOMPOSE))
-    module = stages.run(
-        "channels last", lambda: rewrite(module, num_inputs, passes.LOCAL_CHANNELS_LAST)
-    )
+    module = stages.run("channels last", lambda: rewrite(module, num_inputs, passes.LOCAL_CHANNELS_LAST))
     if opt_level >= 2:
         module = stages.run("fold weights", lambda: rewrite(module, num_inputs, passes.FOLD_WEIGHTS))
     module = stages.run("simplify", lambda: rewrite_to_fixpoint(module, num_inputs, passes.CLEAN))
@@ -107,14 +105,16 @@ def compile_function(
     )
     module = optimise(module, num_inputs, opt_level, stages)
     graph = stages.run("read", lambda: read_graph(module, num_inputs))
-    fusion = Fusion(graph, is_anchor, stores_permuted, is_elementwise, opt_level >= 1)
+    fusion = Fusion(graph, find_family, is_elementwise, opt_level >= 1)
     groups = stages.run("fusion", fusion.partition)
     lowerer = Lowerer(graph, groups, target, int(options.get("threads") or 1))
     stages.run("lower", lowerer.lower)
     counts = (num_inputs, len(function.params) - num_inputs, len(output_orders))
     plan = stages.run(
         "kernels",
-        lambda: make_plan(str(options.get("name", "plan")), lowerer.launches, lowerer.constants, counts, target),
+        lambda: make_plan(
+            str(options.get("name", "plan")), lowerer.launches, lowerer.constants, counts, target
+        ),
     )
     _logger.debug("compiled in %s", {name: f"{seconds:.3f} s" for name, seconds in stages.seconds.items()})
     return plan

@@ -34,6 +34,18 @@ def _adaptive_max(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
     return pool(data, attrs["output_size"], "max", attrs["layout"])
 
 
+def _normalize(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
+    """(data - mean) / sqrt(variance + epsilon) over some axes."""
+    axes, count = attrs["axes"], 1
+    for axis in axes:
+        count = count * data.shape[axis]
+    count = tirx.Cast(str(data.dtype), count)
+    centred = topi.subtract(data, topi.divide(topi.sum(data, axes, keepdims=True), count))
+    variance = topi.divide(topi.sum(topi.multiply(centred, centred), axes, keepdims=True), count)
+    epsilon = tirx.const(attrs["epsilon"], str(data.dtype))
+    return topi.multiply(centred, topi.rsqrt(topi.add(variance, epsilon)))
+
+
 def _take(attrs: dict[str, Any], data: te.Tensor, indices: te.Tensor) -> te.Tensor:
     return topi.take(data, indices, attrs["axis"], attrs["batch_dims"], attrs["mode"])
 
@@ -53,6 +65,7 @@ TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "all": lambda attrs, x: topi.all(x, attrs["axis"], attrs["keepdims"]),
     "any": lambda attrs, x: topi.any(x, attrs["axis"], attrs["keepdims"]),
     "adaptive_max_pool": _adaptive_max,
+    "normalize": _normalize,
     "take": _take,
     "layout_transform": lambda attrs, x: topi.layout_transform(x, attrs["src_layout"], attrs["dst_layout"]),
     "space_to_depth": lambda attrs, x: topi.nn.space_to_depth(x, attrs["block_size"], attrs["layout"]),

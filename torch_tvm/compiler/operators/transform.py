@@ -24,13 +24,13 @@ def reshaped(dims: list[Any], newshape: list[int], allowzero: bool) -> list[Any]
     cursor, inferred, entries = 0, -1, list(newshape)
     while entries:
         entry = entries.pop(0)
-        if entry == -2:  # noqa: PLR2004  copy all remaining dims
+        if entry == -2:
             result += dims[cursor:]
             cursor = len(dims)
-        elif entry == -3:  # noqa: PLR2004  merge two dims
+        elif entry == -3:
             result.append(dims[cursor] * dims[cursor + 1])
             cursor += 2
-        elif entry == -4:  # noqa: PLR2004  split one dim into the two entries that follow
+        elif entry == -4:
             first, second = entries.pop(0), entries.pop(0)
             first = dims[cursor] // second if first == -1 else first
             result += [first, dims[cursor] // first if second == -1 else second]
