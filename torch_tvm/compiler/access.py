@@ -114,7 +114,7 @@ def rebroadcast(
 
 
 def _slice(node: Node, access: Access) -> Access:
-    axes, begins, ends, *rest = ([int(v) for v in arg.fields] for arg in _tuples(node.call))
+    axes, begins, _, *rest = ([int(v) for v in arg.fields] for arg in _tuples(node.call))
     strides = rest[0] if rest else [1] * len(axes)
     for axis, begin, step in zip(axes, begins, strides, strict=True):
         size = access.shape[axis]

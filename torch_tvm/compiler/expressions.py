@@ -52,6 +52,12 @@ def _bound(value: float, dtype: str) -> Scalar:
     return Scalar(int(info.max) if value >= info.max else math.trunc(value), dtype)
 
 
+def _scalar(tensor: Tensor) -> Scalar:
+    value = tensor.scalar
+    assert value is not None, "only constants of one element are scalars"
+    return Scalar(value, tensor.dtype)
+
+
 def _instruction(node: Node, args: tuple[Value, ...], emit: Emit) -> Value:
     """Emit the instructions of one node and return the value that it computes."""
     op, dtype = node.op, node.output.dtype
@@ -113,9 +119,8 @@ class _Key:
     def __call__(self) -> Expression:
         node, builder = self.node, _Builder(())
         values = [None if arg.scalar is not None else builder.input((), arg.dtype) for arg in node.args]
-        args = tuple(
-            Scalar(arg.scalar, arg.dtype) if value is None else value
-            for arg, value in zip(node.args, values, strict=True)
+        args: tuple[Value, ...] = tuple(
+            _scalar(arg) if value is None else value for arg, value in zip(node.args, values, strict=True)
         )
         return builder.finish(_instruction(node, args, builder.emit))
 
@@ -223,7 +228,7 @@ class _ExpressionMaker:
         if arg in self.values:
             return self.values[arg]
         if arg.scalar is not None:
-            return Scalar(arg.scalar, arg.dtype)
+            return _scalar(arg)
         return self._placed[arg, self._where(arg, node)]
 
     def finish(self, output: Tensor) -> Expression:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tvm
@@ -93,11 +93,15 @@ def legalized_launches(
         lowerer.launch(
             node.op.rpartition(".")[2],
             (key, position),
-            lambda _, f=function: _unaligned(generic.schedule(f, lowerer.target, lowerer.threads)),
+            _scheduler(lowerer, function),
             arguments,
             values[binding.var],
             packing=node.weight_only,
         )
+
+
+def _scheduler(lowerer: Lowerer, function: tirx.PrimFunc) -> Callable[[str], tirx.PrimFunc]:
+    return lambda _: _unaligned(generic.schedule(function, lowerer.target, lowerer.threads))
 
 
 def _argument(lowerer: Lowerer, expr: relax.Expr, values: dict[Any, list[Argument]]) -> list[Argument]:

@@ -15,6 +15,7 @@ from .lower_kernels import (
     group_name,
     has_elements,
     ints,
+    pair,
     supported_dtypes,
 )
 from .passes import TO_NHWC
@@ -52,9 +53,9 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         channels,
         weight.shape[0],
         kernel=(weight.shape[2], weight.shape[3]),
-        stride=ints(node.attrs.strides),
+        stride=pair(node.attrs.strides),
         padding=(top, left, bottom, right),
-        dilation=ints(node.attrs.dilation),
+        dilation=pair(node.attrs.dilation),
         groups=int(node.attrs.groups),
         dtype=data.dtype,
         input_layout=layout,

@@ -287,6 +287,12 @@ def has_elements(node: Node) -> bool:
     return all(t.size for t in (*node.args, *node.outputs))
 
 
+def pair(values: Any) -> tuple[int, int]:
+    """Turn an attribute into the two ints that it has."""
+    first, second = ints(values)
+    return first, second
+
+
 def ints(values: Any) -> tuple[int, ...]:
     """Turn an attribute into a tuple of ints."""
     return tuple(int(v) for v in values)

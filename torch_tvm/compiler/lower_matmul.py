@@ -31,7 +31,9 @@ def matrix_view(size: int, access: Access, names: tuple[str, ...]) -> MatrixView
     ]
     if any(stride <= 0 for stride, _, _ in dims):
         return None
-    shape, axes, offset = [], [], access.offset
+    shape: list[int] = []
+    axes: list[str | int] = []
+    offset = access.offset
     for stride, extent, name in sorted(dims, reverse=True):
         if size % (stride * extent):
             return None

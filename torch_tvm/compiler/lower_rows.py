@@ -13,7 +13,7 @@ from . import expressions
 from .fusion import Group
 from .graph import Node
 from .launch import Argument
-from .lower_kernels import FAMILIES, Family, Lowerer, group_name, has_elements, ints, supported_dtypes
+from .lower_kernels import FAMILIES, Family, Lowerer, group_name, has_elements, ints, pair, supported_dtypes
 from .operators.te_operators import plain
 
 NUMBERS = (*FLOATS, *INTS)
@@ -167,10 +167,10 @@ def _pool_workload(node: Node) -> pooling.Pool2d:
     return pooling.Pool2d(
         (batch, height, width, channels),
         operator,
-        kernel=ints(a.pool_size),
-        stride=ints(a.strides),
+        kernel=pair(a.pool_size),
+        stride=pair(a.strides),
         padding=(top, left, bottom, right),
-        dilation=ints(a.dilation),
+        dilation=pair(a.dilation),
         ceil_mode=bool(a.ceil_mode),
         count_include_pad=bool(a.count_include_pad),
         dtype=dtype,

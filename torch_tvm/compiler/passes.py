@@ -398,10 +398,7 @@ def _matmul(site: Site) -> relax.Expr | None:
     if len(columns) == 2 and len(rows) == 2:
         return None
     inner = rows[-1]
-    if len(columns) <= 2:
-        left = site.reshape(left, (size_of(rows[:-1]), inner))
-    else:
-        left = site.reshape(left, (1, inner))
+    left = site.reshape(left, (size_of(rows[:-1]) if len(columns) <= 2 else 1, inner))
     if len(columns) == 1:
         right = site.reshape(right, (inner, 1))
     product = site.emit(op.matmul(left, right, site.attrs.out_dtype))
@@ -464,8 +461,8 @@ def _scalar_value(expr: relax.Expr) -> np.ndarray | None:
 
 
 def _fold_scalars(site: Site) -> relax.Expr | None:
-    values = [_scalar_value(arg) for arg in site.args]
-    if any(value is None for value in values):
+    values = [value for value in map(_scalar_value, site.args) if value is not None]
+    if len(values) < len(site.args):
         return None
     if site.name == "divide":
         if values[0].dtype.kind != "f":

@@ -10,7 +10,7 @@ from tvm import relax
 
 from torch_tvm import relay
 
-from .infer import attributes, lower_call, to_numpy, to_relax_type
+from .infer import attributes, lower_call, to_relax_type
 from .operators import BindingEmitter, Lowering, UnsupportedOperatorError
 
 Orders = Sequence[Sequence[int]]
@@ -64,7 +64,7 @@ class _Translator:
 
     def _value(self, expr: relay.Expr) -> relax.Expr:
         if isinstance(expr, relay.Constant):
-            data = to_numpy(expr)
+            data = expr.numpy()
             self._constants[expr] = data
             return relax.const(data, str(data.dtype))
         if isinstance(expr, relay.Tuple):
@@ -137,6 +137,8 @@ def relay_to_relax(
     builder = relax.BlockBuilder()
     params: list[relax.Var] = []
     for i, param in enumerate(function.params):
+        if param.type_annotation is None:
+            raise ValueError(f"parameter %{param.name_hint} has no type")
         ty = to_relax_type(param.type_annotation)
         if i < num_inputs:
             ty = _reordered(ty, input_orders[i])
