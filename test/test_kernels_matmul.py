@@ -307,3 +307,30 @@ def test_epilogue_of_another_shape() -> None:
     target = get_target("llvm")
     with pytest.raises(ValueError, match="epilogue's shape and first input"):
         build(workload, default_schedule(workload, target), target, "f", bias_relu((5, 4), "float32"))
+
+
+@pytest.mark.parametrize("spec", TARGETS[:2])
+def test_batch_without_own_weights_is_more_rows(spec: str) -> None:
+    """Weights are read once for a whole batch, unless the epilogue tells images apart."""
+    target = get_target(spec)
+    cases: list[Case] = []
+    for sequence in (1, 5):
+        shape = (8, sequence, 24)
+        workload = Matmul(
+            MatrixView((8, sequence, 20), ("b0", "m", "k")),
+            MatrixView((24, 20), ("n", "k")),
+            MatrixView(shape, ("b0", "m", "n")),
+            packed=True,
+        )
+        assert workload.with_contiguous_rows().m == 8 * sequence
+        schedule = default_schedule(workload, target)
+        assert schedule.rows > 2
+        per_image = Expression(
+            (Operand(shape, "float32"), Operand((8, 1, 24), "float32")),
+            (Instruction("add", (0, 1), "float32"), Instruction("relu", (2,), "float32")),
+            (3,),
+            shape,
+        )
+        for epilogue in (None, bias_relu(shape, "float32"), gelu_residual(shape, "float32"), per_image):
+            cases.append((workload, schedule, epilogue))
+    check(cases, target)

@@ -193,7 +193,7 @@ def build(
         if folded is not None:
             _emit_pointwise(w, schedule, target, folded, source, weight, rest)
             return
-        finish = epilogues.Epilogue(expression, rest[: len(extras)], rest[len(extras) :], schedule.lanes)
+        finish = epilogues.bind(expression, rest, schedule.lanes)
         if w.depthwise:
             depthwise.emit(w, _to_depthwise(schedule), target, source, weight, finish)
         else:
@@ -229,13 +229,7 @@ def _emit_pointwise(
     flat = matmul.Schedule(
         s.rows, s.vectors, s.lanes, "packed", s.row_blocks, s.chains, s.parallel, s.prefetch
     )
-    operands = [*folded.inputs[1:], *folded.output_operands]
-    buffers = [
-        tir.reshaped(buffer, operand.shape, operand.dtype)
-        for buffer, operand in zip(rest, operands, strict=True)
-    ]
-    extras = len(folded.inputs) - 1
-    finish = epilogues.Epilogue(folded, buffers[:extras], buffers[extras:], s.lanes)
+    finish = epilogues.bind(folded, rest, s.lanes)
     left = tir.reshaped(source, product.a.shape, w.dtype)
     right = tir.reshaped(weight, matmul.packed_shape(product, flat), w.dtype)
     matmul.emit(product, flat, target, left, right, finish)

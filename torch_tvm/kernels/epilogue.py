@@ -112,11 +112,24 @@ def parameters(expression: Expression) -> tuple[list[tir.Parameter], list[tir.Pa
     return extras, outputs
 
 
-def fold(expression: Expression, shape: tuple[int, int]) -> Expression | None:
-    """Return the epilogue on the output as a matrix with the same last dimension, `None` where an operand forbids it.
+def bind(expression: Expression, buffers: Sequence[tir.Buffer], lanes: int) -> Epilogue:
+    """Return the epilogue on a kernel's buffers, extra inputs then outputs, which may have other dimensions."""
+    operands = [*expression.inputs[1:], *expression.output_operands]
+    shaped = [
+        tir.reshaped(buffer, operand.shape, operand.dtype)
+        for buffer, operand in zip(buffers, operands, strict=True)
+    ]
+    extras = len(expression.inputs) - 1
+    return Epilogue(expression, shaped[:extras], shaped[extras:], lanes)
+
+
+def fold(expression: Expression, shape: tuple[int, ...]) -> Expression | None:
+    """Return the epilogue on the output in another shape with as many columns, `None` where an operand forbids it.
 
     Operands may have all of the output's elements, or be the same for all of its rows.
     """
+    if shape == expression.shape:
+        return expression
     inputs = []
     for operand in expression.inputs:
         if math.prod(operand.shape) == math.prod(shape):

@@ -10,6 +10,7 @@ tile that fits the registers (`rows * vectors + vectors + 1 <= 32`); with one ro
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -112,6 +113,19 @@ class Matmul:
         swap = {"m": "n", "n": "m"}
         return Matmul(self.b.renamed(swap), self.a.renamed(swap), self.c.renamed(swap), False, self.dtype)
 
+    def with_contiguous_rows(self) -> Matmul:
+        """Return the product as the loops run over it.
+
+        "n" is contiguous in the result, and a batch axis that `b` lacks is more rows of m, so that weights are read
+        once for the whole batch.
+        """
+        product = self if self.c.inner == "n" else self.mirrored()
+        for axis in reversed(product.batch):
+            a, c = product.a.merged(axis, "m"), product.c.merged(axis, "m")
+            if axis not in product.b.extents and a is not None and c is not None and c.inner == "n":
+                product = dataclasses.replace(product, a=a, c=c)
+        return product
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -152,8 +166,7 @@ class Schedule:
 
 def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> Schedule:
     """Choose tiles that fit the registers and waste least, and tasks that keep `threads` threads busy."""
-    if workload.c.inner != "n":
-        workload = workload.mirrored()
+    workload = workload.with_contiguous_rows()
     lanes = target.lanes(workload.dtype)
     rows, vectors = _tile(workload, target, lanes)
     tiles = -(-workload.m // rows)
@@ -247,14 +260,18 @@ def build(
         *extras,
         *outputs,
     ]
-    mirrored = workload.c.inner != "n"
+    product = workload.with_contiguous_rows()
+    loops = epilogues.fold(expression, product.c.shape)
+    if loops is None:
+        product = workload if workload.c.inner == "n" else workload.mirrored()
+        loops = expression
 
     def body(a: tir.Buffer, b: tir.Buffer, *rest: tir.Buffer) -> None:
-        finish = epilogues.Epilogue(expression, rest[: len(extras)], rest[len(extras) :], schedule.lanes)
-        if mirrored:
-            emit(workload.mirrored(), schedule, target, b, a, finish)
-        else:
-            emit(workload, schedule, target, a, b, finish)
+        if workload.c.inner != "n":
+            a, b = b, a
+        left = tir.reshaped(a, product.a.shape, workload.dtype)
+        right = b if workload.packed else tir.reshaped(b, product.b.shape, workload.dtype)
+        emit(product, schedule, target, left, right, epilogues.bind(loops, rest, schedule.lanes))
 
     return tir.kernel(name, parameters, body)
 

@@ -67,6 +67,24 @@ class MatrixView:
             stride *= size
         raise KeyError(axis)
 
+    def merged(self, outer: str, inner: str) -> MatrixView | None:
+        """Return the view with two axes as one, named as the inner one; `None` where they do not step evenly."""
+        extents = self.extents
+        if outer not in extents:
+            return None
+        if extents[inner] == 1:
+            kept = [(n, axis) for n, axis in zip(self.shape, self.axes, strict=True) if axis != inner]
+            shape, axes = [n for n, _ in kept], [axis for _, axis in kept]
+            return MatrixView(tuple(shape), tuple(inner if axis == outer else axis for axis in axes))
+        position = self.axes.index(outer)
+        if self.axes[position + 1 : position + 2] != (inner,):
+            return None
+        rows = self.shape[position] * self.shape[position + 1]
+        return MatrixView(
+            (*self.shape[:position], rows, *self.shape[position + 2 :]),
+            (*self.axes[:position], inner, *self.axes[position + 2 :]),
+        )
+
     def renamed(self, names: Mapping[str, str]) -> MatrixView:
         """Return the view with other names for some axes."""
         return MatrixView(self.shape, tuple(names.get(a, a) if isinstance(a, str) else a for a in self.axes))
