@@ -195,19 +195,28 @@ class Fusion:
         """Compute operands in place that only this group reads and that are as large as its result."""
         waiting = group.operands()
         while waiting:
-            operand = waiting.pop()
+            chain = self._producer(group, waiting.pop())
+            if chain and self._joins(group, chain[-1], chain[:-1]):
+                group.nodes += chain
+                group.nodes.sort(key=lambda node: node.index)
+                self._taken.update(chain)
+                waiting += [arg for arg in chain[-1].args if arg.scalar is None]
+
+    def _producer(self, group: Group, operand: Tensor) -> list[Node]:
+        """Return the element-wise node that computes an operand for this group alone, after reshapes of its result."""
+        chain: list[Node] = []
+        user: Node | None = None
+        while True:
             node = operand.node
-            if node is None or operand in self._outputs or len(operand.users) != 1:
-                continue
-            user = operand.users[0]
-            if user not in group.nodes or (group.anchored and user is group.root):
-                continue
-            if node.output.size != group.root.output.size or not self._joins(group, node, []):
-                continue
-            group.nodes.insert(0 if not group.anchored else 1, node)
-            group.nodes.sort(key=lambda n: n.index)
-            self._taken.add(node)
-            waiting += [arg for arg in node.args if arg.scalar is None]
+            alone = len(operand.users) == 1 and operand not in self._outputs
+            if node is None or node in self._taken or not alone:
+                return []
+            user = user or operand.users[0]
+            chain.append(node)
+            if not is_reshape(node):
+                known = user in group.behind and self._is_elementwise(node)
+                return chain if known else []
+            operand = node.args[0]
 
     def _take_source(self, group: Group) -> None:
         """Compute the anchor's first operand on the fly where nothing else needs it."""

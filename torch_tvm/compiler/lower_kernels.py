@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 from tvm import tirx
+from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import elementwise
+from torch_tvm.kernels import elementwise, tir
 from torch_tvm.kernels.expression import Expression, Operand, identity
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
@@ -67,7 +68,8 @@ class Lowerer:
     def __init__(self, graph: Graph, groups: Sequence[Group], target: CpuTarget, threads: int) -> None:
         self.target = target
         self.threads = threads
-        self.accesses = AccessMap(tensor for group in groups for tensor in group.stored())
+        self._computed = {tensor for group in groups for tensor in group.stored()}
+        self.accesses = AccessMap(self._computed)
         self.launches: list[Launch] = []
         self.constants: list[np.ndarray] = []
         self._constant_index: dict[tuple[str, tuple[int, ...], bytes], Storage] = {}
@@ -97,11 +99,22 @@ class Lowerer:
         if tensor not in self._storage:
             if tensor.data is not None:
                 self._storage[tensor] = self.constant(tensor.data, tensor.dtype)
+            elif tensor in self._computed:
+                self._storage[tensor] = self._memory_for(tensor)
             else:
-                self._storage[tensor] = self.temporary(
-                    tensor.size * element_bytes(tensor.dtype), tensor.weight_only
-                )
+                assert tensor.node is not None, "inputs and weights have memory from the beginning"
+                self._copy_out(tensor, tensor.node.args[0])
         return self._storage[tensor]
+
+    def _memory_for(self, tensor: Tensor) -> Storage:
+        return self.temporary(tensor.size * element_bytes(tensor.dtype), tensor.weight_only)
+
+    def _copy_out(self, tensor: Tensor, source: Tensor) -> None:
+        """Store a tensor that is a strided view, `source`, of another, or a reshape of such a view."""
+        base, access = self.accesses.of(source)
+        memory = self._memory_for(tensor)
+        self.copy(base, access, Argument(memory, source.shape, source.dtype), tensor.weight_only)
+        self._storage[tensor] = memory
 
     @staticmethod
     def temporary(size: int, packing: bool) -> Storage:
@@ -118,10 +131,11 @@ class Lowerer:
     def argument(self, tensor: Tensor) -> Argument:
         """Return a tensor as a contiguous argument of its own shape, copied first if it is a strided view."""
         base, access = self.accesses.of(tensor)
-        if not access.contiguous:
-            self._materialise(tensor, base, access)
-            base = tensor
-        return Argument(self.storage(base), tensor.shape, tensor.dtype)
+        if access.contiguous:
+            return Argument(self.storage(base), tensor.shape, tensor.dtype)
+        if tensor not in self._storage:
+            self._copy_out(tensor, tensor)
+        return Argument(self._storage[tensor], tensor.shape, tensor.dtype)
 
     def view(self, tensor: Tensor) -> tuple[Argument, Access]:
         """Return the stored tensor that holds a value, and where in it."""
@@ -129,11 +143,6 @@ class Lowerer:
         if tensor in self._storage:
             base, access = tensor, stored(tensor)
         return Argument(self.storage(base), base.shape, base.dtype), access
-
-    def _materialise(self, tensor: Tensor, base: Tensor, access: Access) -> None:
-        if tensor not in self._storage:
-            target = Argument(self.storage(tensor), tensor.shape, tensor.dtype)
-            self.copy(base, access, target, tensor.weight_only)
 
     def copy(self, base: Tensor, access: Access, target: Argument, packing: bool) -> None:
         """Launch the copy of a view of a stored tensor."""
@@ -157,9 +166,22 @@ class Lowerer:
     ) -> None:
         """Append one launch, unless it has nothing to write."""
         if all(size_of(output.shape) == 0 for output in outputs):
+            self._nothing(outputs)
             return
         kernel = Kernel(name, key, build, flops)
         self.launches.append(Launch(kernel, list(inputs), list(outputs), packing))
+
+    def _nothing(self, outputs: Sequence[Argument]) -> None:
+        """Launch a kernel that does nothing, for outputs that every plan must name but that are empty."""
+        for output in outputs:
+            if output.storage.kind == "output":
+                parameter = tir.Parameter("empty", (0,), output.dtype)
+
+                def build(name: str, parameter: tir.Parameter = parameter) -> tirx.PrimFunc:
+                    return tir.kernel(name, [parameter], lambda _: T.evaluate(0))
+
+                kernel = Kernel("empty", ("empty", parameter), build)
+                self.launches.append(Launch(kernel, [], [Argument(output.storage, (0,), output.dtype)]))
 
     def elementwise(
         self,
@@ -172,6 +194,7 @@ class Lowerer:
     ) -> None:
         """Launch a stand-alone element-wise kernel."""
         if size_of(expression.shape) == 0:
+            self._nothing([output])
             return
         workload = elementwise.Elementwise(expression, tuple(views) if any(views) else ())
         schedule = elementwise.default_schedule(workload, self.target, self.threads)

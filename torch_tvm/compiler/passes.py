@@ -200,7 +200,16 @@ def _filled_like(site: Site) -> relax.Expr:
     return make(list(site.shape()), str(site.call.ty.dtype))
 
 
+def _arange(site: Site) -> relax.Expr:
+    start, _, step = (float(arg.value) for arg in site.args)
+    dtype, count = str(site.call.ty.dtype), site.result_shape()[0]
+    if not dtype.startswith("float"):
+        return relax.const(int(start) + int(step) * np.arange(count), dtype)
+    return relax.const(start + step * np.arange(count), dtype)
+
+
 EXPAND: dict[str, Rule] = {
+    "arange": _arange,
     **dict.fromkeys(VIEWS, _as_reshape),
     "split": _split,
     "stack": _stack,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tvm import relax
 from tvm.relax import op
 
@@ -62,27 +60,42 @@ def _argmax(call: Lowering) -> relax.Expr:
 
 @lowers("cumsum", "cumprod")
 def _scan(call: Lowering) -> relax.Expr:
-    a, make = call.attrs, op.cumsum if call.name == "cumsum" else op.cumprod
-    axis = None if a["axis"] is None else call.axis()
-    return make(call.data, axis, a["dtype"] or call.dtype(), bool(a["exclusive"] or False))
+    a = call.attrs
+    attrs = {
+        "axis": None if a["axis"] is None else call.axis(),
+        "dtype": a["dtype"] or call.dtype(),
+        "exclusive": bool(a["exclusive"]),
+    }
+    return te_operators.call(call.name, [call.data], attrs)
 
 
 @lowers("sort")
 def _sort(call: Lowering) -> relax.Expr:
-    return op.sort(call.data, call.axis(), not call.attrs["is_ascend"])
+    attrs = {"axis": call.axis(), "is_ascend": bool(call.attrs["is_ascend"])}
+    return te_operators.call("sort", [call.data], attrs)
 
 
 @lowers("argsort")
 def _argsort(call: Lowering) -> relax.Expr:
-    return op.argsort(call.data, call.axis(), not call.attrs["is_ascend"], call.attrs["dtype"] or "int32")
+    attrs = {
+        "axis": call.axis(),
+        "is_ascend": bool(call.attrs["is_ascend"]),
+        "dtype": call.attrs["dtype"] or "int32",
+    }
+    return te_operators.call("argsort", [call.data], attrs)
 
 
 @lowers("topk")
-def _topk(call: Lowering) -> Any:
-    a = call.attrs
-    return op.topk(
-        call.data, int(a["k"]), call.axis(), a["ret_type"], not a["is_ascend"], a["dtype"] or "int32"
-    )
+def _topk(call: Lowering) -> relax.Expr:
+    axis = call.axis()
+    attrs = {
+        "k": int(call.attrs["k"]) if int(call.attrs["k"]) > 0 else call.shape()[axis],
+        "axis": axis,
+        "ret_type": call.attrs["ret_type"],
+        "is_ascend": bool(call.attrs["is_ascend"]),
+        "dtype": call.attrs["dtype"] or "int32",
+    }
+    return te_operators.call("topk", [call.data], attrs)
 
 
 @lowers("searchsorted")

@@ -57,6 +57,15 @@ def _resize1d(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
                                attrs["extrapolation_value"], attrs["out_dtype"] or None)  # fmt: skip
 
 
+def _topk(attrs: dict[str, Any], data: te.Tensor) -> Any:
+    both = topi.topk(data, attrs["k"], attrs["axis"], attrs["ret_type"], attrs["is_ascend"], attrs["dtype"])
+    return list(both) if attrs["ret_type"] == "both" else both[0]
+
+
+def _scan(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda attrs, x: function(x, attrs["axis"], attrs["dtype"], attrs["exclusive"])
+
+
 TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log2": lambda attrs, x: topi.log2(x),
     "log10": lambda attrs, x: topi.log10(x),
@@ -67,6 +76,11 @@ TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "adaptive_max_pool": _adaptive_max,
     "normalize": _normalize,
     "take": _take,
+    "sort": lambda attrs, x: topi.sort(x, attrs["axis"], attrs["is_ascend"]),
+    "argsort": lambda attrs, x: topi.argsort(x, None, attrs["axis"], attrs["is_ascend"], attrs["dtype"]),
+    "topk": _topk,
+    "cumsum": _scan(topi.cumsum),
+    "cumprod": _scan(topi.cumprod),
     "layout_transform": lambda attrs, x: topi.layout_transform(x, attrs["src_layout"], attrs["dst_layout"]),
     "space_to_depth": lambda attrs, x: topi.nn.space_to_depth(x, attrs["block_size"], attrs["layout"]),
     "depth_to_space": lambda attrs, x: topi.nn.depth_to_space(
