@@ -14,6 +14,13 @@ from torch_tvm import compiler, relay, runtime
 Build = Callable[..., relay.Expr]
 
 
+def rand(
+    *shape: int, dtype: torch.dtype = torch.float32, low: float = -2.0, high: float = 2.0
+) -> torch.Tensor:
+    """Uniformly distributed numbers."""
+    return torch.empty(shape, dtype=dtype).uniform_(low, high)
+
+
 def tensor_type(tensor: torch.Tensor) -> relay.TensorType:
     """Relay type of a tensor."""
     return relay.TensorType(list(tensor.shape), str(tensor.dtype).removeprefix("torch."))
@@ -34,7 +41,7 @@ class Compiled:
     """A plan and how to run it on torch tensors."""
 
     plan: runtime.Plan
-    input_orders: Sequence[Sequence[int]]
+    input_orders: Sequence[list[int]]
     output_orders: Sequence[list[int]]
 
     def __call__(
@@ -62,8 +69,8 @@ def compile_plan(
     num_inputs: int,
     like: Sequence[torch.Tensor],
     *,
-    input_orders: Sequence[Sequence[int]] | None = None,
-    output_orders: Sequence[Sequence[int]] | None = None,
+    input_orders: Sequence[list[int]] | None = None,
+    output_orders: Sequence[list[int]] | None = None,
     **options: Any,
 ) -> Compiled:
     """Compile a function; memory is row-major unless orders say otherwise."""
@@ -82,7 +89,12 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor, label: str = "") 
         scale = float(finite.max()) if finite.numel() else 1.0
         bound = {torch.float64: 1e-12, torch.float16: 2e-3}.get(expected.dtype, 3e-6)
         torch.testing.assert_close(
-            actual, expected, rtol=bound, atol=bound * max(scale, 1e-3), equal_nan=True, msg=lambda m: f"{label}: {m}"
+            actual,
+            expected,
+            rtol=bound,
+            atol=bound * max(scale, 1e-3),
+            equal_nan=True,
+            msg=lambda m: f"{label}: {m}",
         )
     else:
         torch.testing.assert_close(actual, expected, rtol=0, atol=0, msg=lambda m: f"{label}: {m}")

@@ -56,6 +56,8 @@ def schedule(function: PrimFunc, target: CpuTarget, threads: int) -> PrimFunc:
     """
     if not isinstance(function.body, tirx.Stmt) or any(_is_opaque(node) for node in _walk(function.body)):
         return function
+    if function.body.block.name_hint != "root":  # TVM adds no root block where there is one opaque block
+        return function
     sch = s_tir.Schedule(tvm.IRModule({"main": function}), debug_mask="none", error_render_level="none")
     root = sch.get_sblock("root")
     for block in sch.get_child_blocks(root):
