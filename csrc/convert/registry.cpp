@@ -90,4 +90,11 @@ Registrar::Registrar(std::initializer_list<Row> rows) {
   }
 }
 
+Converter FindConverter(const torch::jit::Node* node) {
+  const c10::FunctionSchema* schema = node->maybeSchema();
+  if (schema == nullptr) return {};
+  const auto entry = Registry::Global().Find(*schema);
+  return entry ? entry->converter : Converter();
+}
+
 }  // namespace torch_tvm::convert

@@ -68,6 +68,9 @@ class Registrar {
   Registrar(std::initializer_list<Row> rows);
 };
 
+// The converter of a node's operator (of prim::ConstantChunk by its kind); empty if there is none.
+Converter FindConverter(const torch::jit::Node* node);
+
 // Whether the fusion pass may take the node into a group: its operator has a converter whose static
 // check passes, or it is a structural node (lists, tuples), or it computes on sizes and constants
 // only. What depends on shapes and dtypes is decided later, by Lower.

@@ -1,0 +1,34 @@
+#include "convert/broadcast.h"
+
+#include <ATen/ATen.h>
+
+namespace torch_tvm::convert {
+
+Expr OperandAs(const Context& ctx, const char* name, ScalarType common) {
+  const ScalarType math = MathType(common);
+  if (!ctx.Value(name).isTensor()) return ctx.Constant(ctx.Scalar(name), math);
+  const Operand operand = ctx.Tensor(name);
+  if (operand.rank() == 0) return ctx.Cast(operand, math);
+  return Rounded(ctx, name, common);
+}
+
+Expr Rounded(const Context& ctx, const char* name, ScalarType common) {
+  const ScalarType math = MathType(common);
+  if (!ctx.Value(name).isTensor()) {
+    const at::Scalar number = ctx.Scalar(name);
+    return ctx.Constant(at::scalar_tensor(number, at::dtype(number.type())).to(common).item(), math);
+  }
+  const Operand operand = ctx.Tensor(name);
+  return ctx.Cast(ctx.Cast(operand, common), common, math);
+}
+
+ScalarType PromotedType(const Context& ctx, const char* left, const char* right) {
+  const bool left_tensor = ctx.Value(left).isTensor();
+  const bool right_tensor = ctx.Value(right).isTensor();
+  if (left_tensor && right_tensor) return at::result_type(ctx.Meta(left), ctx.Meta(right));
+  if (left_tensor) return at::result_type(ctx.Meta(left), ctx.Scalar(right));
+  if (right_tensor) return at::result_type(ctx.Scalar(left), ctx.Meta(right));
+  return at::result_type(ctx.Scalar(left), ctx.Scalar(right));
+}
+
+}  // namespace torch_tvm::convert

@@ -1,0 +1,159 @@
+#include "convert/evaluator.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/jit/ir/constants.h>
+
+namespace torch_tvm::convert {
+namespace {
+
+using torch::jit::Node;
+
+bool HoldsMeta(const std::vector<c10::IValue>& values) {
+  bool meta = false;
+  for (const c10::IValue& value : values) {
+    ForEachTensor(value, [&](const at::Tensor& tensor) { meta = meta || tensor.is_meta(); });
+  }
+  return meta;
+}
+
+bool HoldsTensor(const std::vector<c10::IValue>& values) {
+  bool found = false;
+  for (const c10::IValue& value : values) {
+    ForEachTensor(value, [&](const at::Tensor&) { found = true; });
+  }
+  return found;
+}
+
+bool AllOfOneElement(const std::vector<c10::IValue>& values) {
+  bool small = true;
+  for (const c10::IValue& value : values) {
+    ForEachTensor(value, [&](const at::Tensor& tensor) { small = small && tensor.numel() <= 1; });
+  }
+  return small;
+}
+
+bool IsDeviceArgument(const c10::Argument& argument) {
+  c10::TypePtr type = argument.type();
+  if (const auto optional = type->cast<c10::OptionalType>()) type = optional->getElementType();
+  return type->kind() == c10::TypeKind::DeviceObjType;
+}
+
+// Sends results to the meta device. `fill` also sets the devices that were left out, which a creation
+// operator needs.
+void MoveDevices(const c10::FunctionSchema& schema, bool fill, std::vector<c10::IValue>& inputs) {
+  for (size_t i = 0; i < inputs.size() && i < schema.arguments().size(); ++i) {
+    if (!IsDeviceArgument(schema.arguments()[i])) continue;
+    if (inputs[i].isDevice()) {
+      TORCH_CHECK(inputs[i].toDevice().is_cpu() || inputs[i].toDevice().is_meta(),
+                  "its device is ", inputs[i].toDevice(), "; only CPU tensors are compiled");
+    }
+    if (inputs[i].isDevice() || fill) inputs[i] = c10::Device(c10::kMeta);
+  }
+}
+
+std::string FirstLine(const std::string& message) { return message.substr(0, message.find('\n')); }
+
+}  // namespace
+
+at::Tensor MetaLike(const at::Tensor& tensor) {
+  at::Tensor meta = at::empty_strided(tensor.sizes(), tensor.strides(),
+                                      tensor.options().device(c10::kMeta).requires_grad(false));
+  meta.unsafeGetTensorImpl()->set_wrapped_number(
+      tensor.unsafeGetTensorImpl()->is_wrapped_number());
+  return meta;
+}
+
+at::Tensor Evaluator::Known(const at::Tensor& twin) const {
+  const auto found = known_.find(twin.unsafeGetTensorImpl());
+  return found == known_.end() ? at::Tensor() : found->second;
+}
+
+at::Tensor Evaluator::Twin(const at::Tensor& known) {
+  at::Tensor& twin = twins_[known.unsafeGetTensorImpl()];
+  if (!twin.defined()) {
+    twin = MetaLike(known);
+    known_[twin.unsafeGetTensorImpl()] = known;
+  }
+  return twin;
+}
+
+c10::IValue Evaluator::WithTwins(const c10::IValue& value) {
+  if (value.isTensor()) {
+    const at::Tensor& tensor = value.toTensor();
+    return tensor.defined() && !tensor.is_meta() ? c10::IValue(Twin(tensor)) : value;
+  }
+  if (!value.isList()) return value;
+  const auto& elements = value.toListRef();
+  if (elements.empty() || !HoldsTensor({value})) return value;
+  c10::impl::GenericList list(value.toList().elementType());
+  for (const c10::IValue& element : elements) list.push_back(WithTwins(element));
+  return list;
+}
+
+void Evaluator::SetOutputs(const Node* node, std::vector<c10::IValue> outputs) {
+  TORCH_CHECK(outputs.size() == node->outputs().size(), "it gave ", outputs.size(), " results for ",
+              node->outputs().size(), " outputs");
+  for (size_t i = 0; i < outputs.size(); ++i) values_[node->output(i)] = std::move(outputs[i]);
+}
+
+std::vector<c10::IValue> Evaluator::Call(const Node* node, std::vector<c10::IValue> inputs) {
+  torch::jit::Stack stack = std::move(inputs);
+  node->getOperation()(stack);
+  return stack;
+}
+
+bool Evaluator::RunStructural(const Node* node) {
+  const auto kind = node->kind();
+  if (kind == c10::prim::Constant) {
+    c10::IValue value = *torch::jit::toIValue(node->output());
+    SetOutputs(node, {std::move(value)});
+  } else if (kind == c10::prim::ListConstruct) {
+    const auto type = node->output()->type()->expectRef<c10::ListType>().getElementType();
+    c10::impl::GenericList list(type);
+    for (const c10::IValue& element : inputs_) list.push_back(element);
+    SetOutputs(node, {std::move(list)});
+  } else if (kind == c10::prim::TupleConstruct) {
+    SetOutputs(node, {c10::ivalue::Tuple::create(inputs_)});
+  } else if (kind == c10::prim::TupleUnpack) {
+    SetOutputs(node, inputs_[0].toTupleRef().elements().vec());
+  } else if (kind == c10::prim::ListUnpack) {
+    SetOutputs(node, inputs_[0].toListRef().vec());
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void Evaluator::RunOperator(const Node* node) {
+  const c10::FunctionSchema* schema = node->maybeSchema();
+  const bool from_tensors = HoldsTensor(inputs_);
+  if (from_tensors && !HoldsMeta(inputs_)) {
+    std::vector<c10::IValue> outputs = Call(node, inputs_);
+    if (AllOfOneElement(outputs)) return SetOutputs(node, std::move(outputs));
+  }
+  const std::vector<c10::IValue> originals = inputs_;
+  for (c10::IValue& input : inputs_) input = WithTwins(input);
+  if (schema != nullptr) MoveDevices(*schema, !from_tensors, inputs_);
+  std::vector<c10::IValue> outputs = Call(node, inputs_);
+  if (!from_tensors && HoldsTensor(outputs) && AllOfOneElement(outputs)) {
+    outputs = Call(node, originals);
+  }
+  SetOutputs(node, std::move(outputs));
+}
+
+std::string Evaluator::Run(const Node* node) {
+  at::NoGradGuard no_grad;
+  inputs_.clear();
+  for (const auto* input : node->inputs()) inputs_.push_back(values_.at(input));
+  try {
+    if (!RunStructural(node)) RunOperator(node);
+  } catch (const c10::Error& error) {
+    return FirstLine(error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    return FirstLine(error.what());
+  }
+  return "";
+}
+
+}  // namespace torch_tvm::convert

@@ -1,0 +1,123 @@
+// Converters of normalisation layers, in inference.
+#include "convert/context.h"
+
+namespace torch_tvm::convert {
+namespace {
+
+// A vector argument in the math dtype; `absent` everywhere when it is None.
+Expr Vector(const Context& ctx, const char* name, int64_t length, double absent, ScalarType math) {
+  if (const auto operand = ctx.OptionalTensor(name)) {
+    return ctx.Reshape(ctx.Cast(*operand, math), operand->sizes(), {length});
+  }
+  return ctx.Full(absent, {length}, math);
+}
+
+// Normalises with given statistics over dimension 1.
+Expr WithStatistics(const Context& ctx, const Expr& x, int64_t channels, ScalarType math) {
+  if (!ctx.Has("running_mean") || !ctx.Has("running_var")) {
+    ctx.Refuse("running_mean or running_var is None: it would normalise by the batch");
+  }
+  const Expr tuple = ctx.Call("nn.batch_norm",
+                              {x, Vector(ctx, "weight", channels, 1, math),
+                               Vector(ctx, "bias", channels, 0, math),
+                               Vector(ctx, "running_mean", channels, 0, math),
+                               Vector(ctx, "running_var", channels, 1, math)},
+                              {{"epsilon", ctx.Double("eps")},
+                               {"center", ctx.Has("bias")},
+                               {"scale", ctx.Has("weight")}});
+  return relay::TupleGetItem(tuple, 0, tuple->span);
+}
+
+Results BatchNorm(Context& ctx) {
+  if (ctx.Bool("training")) ctx.Refuse("training=True changes the running statistics");
+  const TensorInfo& result = ctx.Result();
+  const ScalarType math = MathType(result.dtype);
+  const Operand input = ctx.Tensor("input");
+  const Expr value = WithStatistics(ctx, ctx.Cast(input, math), input.sizes().at(1), math);
+  return ctx.Cast(value, math, result.dtype);
+}
+
+Results InstanceNorm(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const ScalarType math = MathType(result.dtype);
+  const Operand input = ctx.Tensor("input");
+  const int64_t channels = input.sizes().at(1);
+  const Expr x = ctx.Cast(input, math);
+  if (!ctx.Bool("use_input_stats")) {
+    return ctx.Cast(WithStatistics(ctx, x, channels, math), math, result.dtype);
+  }
+  if (ctx.Has("running_mean")) ctx.Refuse("use_input_stats=True changes the running statistics");
+  const Expr value = ctx.Call("nn.instance_norm",
+                              {x, Vector(ctx, "weight", channels, 1, math),
+                               Vector(ctx, "bias", channels, 0, math)},
+                              {{"epsilon", ctx.Double("eps")},
+                               {"center", ctx.Has("bias")},
+                               {"scale", ctx.Has("weight")}});
+  return ctx.Cast(value, math, result.dtype);
+}
+
+// Relay normalises over one axis: several trailing dimensions are made one.
+Results LayerNorm(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const ScalarType math = MathType(result.dtype);
+  const Operand input = ctx.Tensor("input");
+  const Sizes shape = ctx.Ints("normalized_shape");
+  const int64_t length = Product(shape);
+  Sizes folded(input.sizes().begin(), input.sizes().end() - static_cast<int64_t>(shape.size()));
+  folded.push_back(length);
+  const Expr x = ctx.Reshape(ctx.Cast(input, math), input.sizes(), folded);
+  const Expr value = ctx.Call(
+      "nn.layer_norm",
+      {x, Vector(ctx, "weight", length, 1, math), Vector(ctx, "bias", length, 0, math)},
+      {{"epsilon", ctx.Double("eps")}, {"center", ctx.Has("bias")}, {"scale", ctx.Has("weight")}});
+  return ctx.Cast(ctx.Reshape(value, folded, input.sizes()), math, result.dtype);
+}
+
+Results GroupNorm(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const ScalarType math = MathType(result.dtype);
+  const Operand input = ctx.Tensor("input");
+  const int64_t channels = input.sizes().at(1);
+  const Expr value = ctx.Call("nn.group_norm",
+                              {ctx.Cast(input, math), Vector(ctx, "weight", channels, 1, math),
+                               Vector(ctx, "bias", channels, 0, math)},
+                              {{"num_groups", ctx.Int("num_groups")},
+                               {"epsilon", ctx.Double("eps")},
+                               {"center", ctx.Has("bias")},
+                               {"scale", ctx.Has("weight")}});
+  return ctx.Cast(value, math, result.dtype);
+}
+
+// x / sqrt(mean(x^2) + eps), over the trailing dimensions, times the weight.
+Results RmsNorm(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const ScalarType math = MathType(result.dtype);
+  const Operand input = ctx.Tensor("input");
+  Sizes axes;
+  const auto trailing = static_cast<int64_t>(ctx.Ints("normalized_shape").size());
+  for (int64_t axis = input.rank() - trailing; axis < input.rank(); ++axis) axes.push_back(axis);
+  // Without eps PyTorch adds the machine epsilon of the dtype it computes in.
+  const double eps = ctx.Has("eps") ? ctx.Double("eps")
+                     : math == ScalarType::Double ? std::numeric_limits<double>::epsilon()
+                                                  : std::numeric_limits<float>::epsilon();
+  const Expr x = ctx.Cast(input, math);
+  const Expr mean = ctx.Call("mean", {ctx.Call("multiply", {x, x})},
+                             {{"axis", IntArray(axes)}, {"keepdims", true}});
+  const Expr factor = ctx.Call("rsqrt", {ctx.Call("add", {mean, ctx.Constant(eps, math)})});
+  Expr value = ctx.Call("multiply", {x, factor});
+  if (const auto weight = ctx.OptionalTensor("weight")) {
+    value = ctx.Call("multiply", {value, ctx.Cast(*weight, math)});
+  }
+  return ctx.Cast(value, math, result.dtype);
+}
+
+const Registrar kNormalization({
+    {"aten::batch_norm", BatchNorm, RequireFalse("training")},
+    {"aten::instance_norm", InstanceNorm},
+    {"aten::layer_norm", LayerNorm},
+    {"aten::group_norm", GroupNorm},
+    {"aten::rms_norm", RmsNorm},
+});
+
+}  // namespace
+}  // namespace torch_tvm::convert
