@@ -8,7 +8,8 @@
 namespace torch_tvm::convert {
 namespace {
 
-// The operand in its math dtype, with the two ends of what every activation does: lift, compute, round.
+// The operand in its math dtype, with the two ends of what every activation does: lift, compute,
+// round.
 struct Lifted {
   Lifted(Context& context, const char* name = "self")
       : ctx(context),
@@ -37,11 +38,11 @@ Results Relu(Context& ctx) {
 
 Results LeakyRelu(Context& ctx) {
   const Lifted in(ctx);
-  return in.Round(
-      ctx.Call("nn.leaky_relu", {in.x}, {{"alpha", ctx.Double("negative_slope")}}));
+  return in.Round(ctx.Call("nn.leaky_relu", {in.x}, {{"alpha", ctx.Double("negative_slope")}}));
 }
 
-// Doubles hold integers up to 2^53 exactly; beyond, a bound as Relay's clip attribute would be another one.
+// Doubles hold integers up to 2^53 exactly; beyond, a bound as Relay's clip attribute would be
+// another one.
 bool ExactInDouble(const at::Scalar& bound) {
   return bound.isFloatingPoint() || std::abs(bound.toDouble()) <= 9007199254740992.0;
 }
@@ -87,10 +88,8 @@ Results ClampByTensors(Context& ctx) {
 // x where x > threshold, else value.
 Results Threshold(Context& ctx) {
   const Lifted in(ctx);
-  const Expr below =
-      ctx.Call("less_equal", {in.x, ctx.Constant(ctx.Scalar("threshold"), in.math)});
-  return in.Round(
-      ctx.Call("where", {below, ctx.Constant(ctx.Scalar("value"), in.math), in.x}));
+  const Expr below = ctx.Call("less_equal", {in.x, ctx.Constant(ctx.Scalar("threshold"), in.math)});
+  return in.Round(ctx.Call("where", {below, ctx.Constant(ctx.Scalar("value"), in.math), in.x}));
 }
 
 Results Gelu(Context& ctx) {

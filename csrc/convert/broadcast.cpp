@@ -16,7 +16,8 @@ Expr Rounded(const Context& ctx, const char* name, ScalarType common) {
   const ScalarType math = MathType(common);
   if (!ctx.Value(name).isTensor()) {
     const at::Scalar number = ctx.Scalar(name);
-    return ctx.Constant(at::scalar_tensor(number, at::dtype(number.type())).to(common).item(), math);
+    return ctx.Constant(at::scalar_tensor(number, at::dtype(number.type())).to(common).item(),
+                        math);
   }
   const Operand operand = ctx.Tensor(name);
   return ctx.Cast(ctx.Cast(operand, common), common, math);

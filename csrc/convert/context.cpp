@@ -1,6 +1,7 @@
 #include "convert/context.h"
 
 #include <ATen/ATen.h>
+#include <ATen/DLConvertor.h>
 #include <ATen/WrapDimUtils.h>
 
 #include <functional>
@@ -36,6 +37,11 @@ int64_t TensorInfo::numel() const { return Product(sizes); }
 
 TensorInfo InfoOf(const at::Tensor& tensor) {
   return {tensor.scalar_type(), tensor.sizes().vec(), tensor.strides().vec()};
+}
+
+relay::Constant CarriedConstant(const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.detach().contiguous().resolve_neg().resolve_conj();
+  return relay::MakeConstant(ffi::Tensor::FromDLPack(at::toDLPack(plain)));
 }
 
 Context::Context(const torch::jit::Node* node, const std::vector<c10::IValue>& inputs,
@@ -77,6 +83,11 @@ at::Tensor Context::Meta(const char* name) const {
 
 Operand Context::Tensor(const char* name) const {
   const at::Tensor tensor = Meta(name);
+  return {expr_of_(tensor), InfoOf(tensor)};
+}
+
+Operand Context::Input(size_t index) const {
+  const at::Tensor& tensor = inputs_.at(index).toTensor();
   return {expr_of_(tensor), InfoOf(tensor)};
 }
 
@@ -161,6 +172,29 @@ Expr Context::Constant(const at::Scalar& value, ScalarType dtype) const {
   if (held.isFloatingPoint()) return relay::MakeScalar(held.toDouble(), type);
   if (held.isBoolean()) return relay::MakeScalar(held.toBool(), type);
   return relay::MakeScalar(held.toLong(), type);
+}
+
+Expr Context::ConstantTensor(const std::vector<double>& values, const Sizes& shape,
+                             ScalarType dtype) const {
+  return CarriedConstant(at::tensor(values, at::dtype(at::kDouble)).reshape(shape).to(dtype));
+}
+
+Expr Context::Arange(int64_t count, const at::Scalar& start, const at::Scalar& step,
+                     ScalarType dtype) const {
+  const ScalarType math = MathType(dtype);
+  // Relay counts ceil((stop - start) / step): half a step short of the next number is safe from
+  // rounding.
+  const at::Scalar stop =
+      IsFloat(math)
+          ? at::Scalar(start.toDouble() + (static_cast<double>(count) - 0.5) * step.toDouble())
+          : at::Scalar(start.toLong() + count * step.toLong());
+  const Expr first = Constant(start, math);
+  const Expr last = Constant(stop, math);
+  const Expr by = Constant(step, math);
+  const Expr numbers =
+      Call("arange", {first, last, by},
+           {{"start", first}, {"stop", last}, {"step", by}, {"dtype", DtypeName(math)}});
+  return Cast(numbers, math, dtype);
 }
 
 Expr Context::Cast(Expr expr, ScalarType from, ScalarType to) const {

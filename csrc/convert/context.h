@@ -1,5 +1,5 @@
-// What a converter sees of the node it converts, and what it builds Relay with. README.md in this folder says
-// what a converter is guaranteed and what it owes.
+// What a converter sees of the node it converts, and what it builds Relay with. README.md in this
+// folder says what a converter is guaranteed and what it owes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -52,13 +52,14 @@ class Context {
 
   const torch::jit::Node* node() const { return node_; }
 
-  // Arguments, by the name in the operator's schema. A name that the schema lacks, and a value of another
-  // kind than asked for, are refusals.
+  // Arguments, by the name in the operator's schema. A name that the schema lacks, and a value of
+  // another kind than asked for, are refusals.
   bool Has(const char* name) const;  // in the schema, and not None
   const c10::IValue& Value(const char* name) const;
   Operand Tensor(const char* name) const;
   std::optional<Operand> OptionalTensor(const char* name) const;
   std::vector<Operand> Tensors(const char* name) const;
+  Operand Input(size_t index) const;  // by position, for nodes without a schema
   int64_t Int(const char* name) const;
   double Double(const char* name) const;
   bool Bool(const char* name) const;
@@ -90,6 +91,14 @@ class Context {
 
   // A rank-0 constant; integers wrap as PyTorch's do.
   Expr Constant(const at::Scalar& value, ScalarType dtype) const;
+
+  // A constant with these elements.
+  Expr ConstantTensor(const std::vector<double>& values, const Sizes& shape,
+                      ScalarType dtype) const;
+
+  // start, start + step, ...: `count` numbers.
+  Expr Arange(int64_t count, const at::Scalar& start = 0, const at::Scalar& step = 1,
+              ScalarType dtype = ScalarType::Long) const;
 
   // Shape changes that are the expression itself when nothing changes.
   Expr Reshape(Expr expr, const Sizes& from, const Sizes& to) const;
@@ -127,5 +136,8 @@ ffi::Array<int64_t> IntArray(const Sizes& values);
 int64_t Product(const Sizes& sizes);
 
 TensorInfo InfoOf(const at::Tensor& tensor);
+
+// A constant that the Relay function carries; shares the data of a contiguous tensor.
+relay::Constant CarriedConstant(const at::Tensor& tensor);
 
 }  // namespace torch_tvm::convert

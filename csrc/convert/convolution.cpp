@@ -109,9 +109,7 @@ Results ConvertConvolution(Context& ctx, bool transposed) {
   return ctx.Cast(value, math, result.dtype);
 }
 
-Results Forward(Context& ctx) {
-  return ConvertConvolution(ctx, ctx.BoolOr("transposed", false));
-}
+Results Forward(Context& ctx) { return ConvertConvolution(ctx, ctx.BoolOr("transposed", false)); }
 
 Results Transposed(Context& ctx) { return ConvertConvolution(ctx, true); }
 

@@ -67,7 +67,8 @@ Converter Binary(const char* op, const char* op_on_bools = nullptr) {
       chosen = op_on_bools;
     }
     const ScalarType math = MathType(result);
-    const Expr value = ctx.Call(chosen, {OperandAs(ctx, "self", result), OperandAs(ctx, "other", result)});
+    const Expr value =
+        ctx.Call(chosen, {OperandAs(ctx, "self", result), OperandAs(ctx, "other", result)});
     return ctx.Cast(value, math, result);
   };
 }
@@ -124,7 +125,8 @@ std::optional<Expr> ShortPower(const Context& ctx, const Expr& base, double expo
     return ctx.Call("divide", {ctx.Constant(1, dtype), value});
   };
   if (exponent == 1) return base;
-  if (exponent == 2 || exponent == 3) return IntegerPower(ctx, base, static_cast<int64_t>(exponent));
+  if (exponent == 2 || exponent == 3)
+    return IntegerPower(ctx, base, static_cast<int64_t>(exponent));
   if (!IsFloat(dtype)) return std::nullopt;
   if (exponent == 0.5) return ctx.Call("sqrt", {base});
   if (exponent == -0.5) return ctx.Call("rsqrt", {base});
@@ -183,8 +185,8 @@ Results Absolute(Context& ctx) {
   return Unary("abs")(ctx);
 }
 
-// Comparisons happen in the dtype that PyTorch would promote both operands to. Bools are compared as uint8:
-// Relay orders no bools.
+// Comparisons happen in the dtype that PyTorch would promote both operands to. Bools are compared
+// as uint8: Relay orders no bools.
 Converter Compare(const char* op) {
   return [op](Context& ctx) -> Results {
     ScalarType common = PromotedType(ctx, "self", "other");
@@ -265,43 +267,72 @@ const Registrar kArithmetic({
 });
 
 const Registrar kUnary({
-    {"aten::neg", Unary("negative")},   {"aten::negative", Unary("negative")},
-    {"aten::abs", Absolute},            {"aten::absolute", Absolute},
-    {"aten::exp", Unary("exp")},        {"aten::log", Unary("log")},
-    {"aten::log2", Unary("log2")},      {"aten::log10", Unary("log10")},
-    {"aten::sqrt", Unary("sqrt")},      {"aten::rsqrt", Unary("rsqrt")},
-    {"aten::sin", Unary("sin")},        {"aten::cos", Unary("cos")},
-    {"aten::tan", Unary("tan")},        {"aten::tanh", Unary("tanh")},
-    {"aten::sinh", Unary("sinh")},      {"aten::cosh", Unary("cosh")},
-    {"aten::asin", Unary("asin")},      {"aten::acos", Unary("acos")},
-    {"aten::atan", Unary("atan")},      {"aten::erf", Unary("erf")},
-    {"aten::sigmoid", Unary("sigmoid")}, {"aten::floor", RoundingUnary("floor")},
-    {"aten::ceil", RoundingUnary("ceil")}, {"aten::trunc", RoundingUnary("trunc")},
-    {"aten::round", RoundingUnary("round")}, {"aten::round.decimals", RoundingUnary("round")},
-    {"aten::isnan", Classify("isnan")}, {"aten::isinf", Classify("isinf")},
-    {"aten::isfinite", Classify("isfinite")}, {"aten::reciprocal", Reciprocal},
+    {"aten::neg", Unary("negative")},
+    {"aten::negative", Unary("negative")},
+    {"aten::abs", Absolute},
+    {"aten::absolute", Absolute},
+    {"aten::exp", Unary("exp")},
+    {"aten::log", Unary("log")},
+    {"aten::log2", Unary("log2")},
+    {"aten::log10", Unary("log10")},
+    {"aten::sqrt", Unary("sqrt")},
+    {"aten::rsqrt", Unary("rsqrt")},
+    {"aten::sin", Unary("sin")},
+    {"aten::cos", Unary("cos")},
+    {"aten::tan", Unary("tan")},
+    {"aten::tanh", Unary("tanh")},
+    {"aten::sinh", Unary("sinh")},
+    {"aten::cosh", Unary("cosh")},
+    {"aten::asin", Unary("asin")},
+    {"aten::acos", Unary("acos")},
+    {"aten::atan", Unary("atan")},
+    {"aten::erf", Unary("erf")},
+    {"aten::sigmoid", Unary("sigmoid")},
+    {"aten::floor", RoundingUnary("floor")},
+    {"aten::ceil", RoundingUnary("ceil")},
+    {"aten::trunc", RoundingUnary("trunc")},
+    {"aten::round", RoundingUnary("round")},
+    {"aten::round.decimals", RoundingUnary("round")},
+    {"aten::isnan", Classify("isnan")},
+    {"aten::isinf", Classify("isinf")},
+    {"aten::isfinite", Classify("isfinite")},
+    {"aten::reciprocal", Reciprocal},
     {"aten::square", Square},
 });
 
 const Registrar kComparison({
-    {"aten::eq.Tensor", Compare("equal")},        {"aten::eq.Scalar", Compare("equal")},
-    {"aten::ne.Tensor", Compare("not_equal")},    {"aten::ne.Scalar", Compare("not_equal")},
-    {"aten::lt.Tensor", Compare("less")},         {"aten::lt.Scalar", Compare("less")},
-    {"aten::le.Tensor", Compare("less_equal")},   {"aten::le.Scalar", Compare("less_equal")},
-    {"aten::gt.Tensor", Compare("greater")},      {"aten::gt.Scalar", Compare("greater")},
-    {"aten::ge.Tensor", Compare("greater_equal")}, {"aten::ge.Scalar", Compare("greater_equal")},
+    {"aten::eq.Tensor", Compare("equal")},
+    {"aten::eq.Scalar", Compare("equal")},
+    {"aten::ne.Tensor", Compare("not_equal")},
+    {"aten::ne.Scalar", Compare("not_equal")},
+    {"aten::lt.Tensor", Compare("less")},
+    {"aten::lt.Scalar", Compare("less")},
+    {"aten::le.Tensor", Compare("less_equal")},
+    {"aten::le.Scalar", Compare("less_equal")},
+    {"aten::gt.Tensor", Compare("greater")},
+    {"aten::gt.Scalar", Compare("greater")},
+    {"aten::ge.Tensor", Compare("greater_equal")},
+    {"aten::ge.Scalar", Compare("greater_equal")},
 });
 
 const Registrar kLogic({
-    {"aten::logical_and", Logical("logical_and")}, {"aten::logical_or", Logical("logical_or")},
-    {"aten::logical_xor", Logical("logical_xor")}, {"aten::logical_not", LogicalNot},
+    {"aten::logical_and", Logical("logical_and")},
+    {"aten::logical_or", Logical("logical_or")},
+    {"aten::logical_xor", Logical("logical_xor")},
+    {"aten::logical_not", LogicalNot},
     {"aten::bitwise_not", BitwiseNot},
-    {"aten::bitwise_and.Tensor", kAnd},           {"aten::bitwise_and.Scalar", kAnd},
-    {"aten::bitwise_or.Tensor", kOr},             {"aten::bitwise_or.Scalar", kOr},
-    {"aten::bitwise_xor.Tensor", kXor},           {"aten::bitwise_xor.Scalar", kXor},
-    {"aten::__and__.Tensor", kAnd},               {"aten::__and__.Scalar", kAnd},
-    {"aten::__or__.Tensor", kOr},                 {"aten::__or__.Scalar", kOr},
-    {"aten::__xor__.Tensor", kXor},               {"aten::__xor__.Scalar", kXor},
+    {"aten::bitwise_and.Tensor", kAnd},
+    {"aten::bitwise_and.Scalar", kAnd},
+    {"aten::bitwise_or.Tensor", kOr},
+    {"aten::bitwise_or.Scalar", kOr},
+    {"aten::bitwise_xor.Tensor", kXor},
+    {"aten::bitwise_xor.Scalar", kXor},
+    {"aten::__and__.Tensor", kAnd},
+    {"aten::__and__.Scalar", kAnd},
+    {"aten::__or__.Tensor", kOr},
+    {"aten::__or__.Scalar", kOr},
+    {"aten::__xor__.Tensor", kXor},
+    {"aten::__xor__.Scalar", kXor},
 });
 
 }  // namespace

@@ -39,14 +39,14 @@ bool IsDeviceArgument(const c10::Argument& argument) {
   return type->kind() == c10::TypeKind::DeviceObjType;
 }
 
-// Sends results to the meta device. `fill` also sets the devices that were left out, which a creation
-// operator needs.
+// Sends results to the meta device. `fill` also sets the devices that were left out, which a
+// creation operator needs.
 void MoveDevices(const c10::FunctionSchema& schema, bool fill, std::vector<c10::IValue>& inputs) {
   for (size_t i = 0; i < inputs.size() && i < schema.arguments().size(); ++i) {
     if (!IsDeviceArgument(schema.arguments()[i])) continue;
     if (inputs[i].isDevice()) {
-      TORCH_CHECK(inputs[i].toDevice().is_cpu() || inputs[i].toDevice().is_meta(),
-                  "its device is ", inputs[i].toDevice(), "; only CPU tensors are compiled");
+      TORCH_CHECK(inputs[i].toDevice().is_cpu() || inputs[i].toDevice().is_meta(), "its device is ",
+                  inputs[i].toDevice(), "; only CPU tensors are compiled");
     }
     if (inputs[i].isDevice() || fill) inputs[i] = c10::Device(c10::kMeta);
   }
@@ -59,8 +59,7 @@ std::string FirstLine(const std::string& message) { return message.substr(0, mes
 at::Tensor MetaLike(const at::Tensor& tensor) {
   at::Tensor meta = at::empty_strided(tensor.sizes(), tensor.strides(),
                                       tensor.options().device(c10::kMeta).requires_grad(false));
-  meta.unsafeGetTensorImpl()->set_wrapped_number(
-      tensor.unsafeGetTensorImpl()->is_wrapped_number());
+  meta.unsafeGetTensorImpl()->set_wrapped_number(tensor.unsafeGetTensorImpl()->is_wrapped_number());
   return meta;
 }
 

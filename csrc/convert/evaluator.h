@@ -1,5 +1,5 @@
-// Runs the nodes of a subgraph without data: tensors stand on the meta device, numbers and lists are real.
-// The first half of lowering (lower.h).
+// Runs the nodes of a subgraph without data: tensors stand on the meta device, numbers and lists
+// are real. The first half of lowering (lower.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,9 +11,9 @@
 
 namespace torch_tvm::convert {
 
-// Values hold two sorts of tensors. A meta tensor stands for data that exists only at run time. A CPU tensor
-// of at most one element is known data (a constant, or shape arithmetic that tracing wrote with tensors) and
-// is computed with for real.
+// Values hold two sorts of tensors. A meta tensor stands for data that exists only at run time. A
+// CPU tensor of at most one element is known data (a constant, or shape arithmetic that tracing
+// wrote with tensors) and is computed with for real.
 class Evaluator {
  public:
   void Set(const torch::jit::Value* value, c10::IValue known) { values_[value] = std::move(known); }
@@ -23,8 +23,8 @@ class Evaluator {
   // Evaluates a node whose inputs are all known. Returns why it could not be, or an empty string.
   std::string Run(const torch::jit::Node* node);
 
-  // The inputs a node was last run with, known data replaced by its meta twin where the node has to be
-  // converted.
+  // The inputs a node was last run with, known data replaced by its meta twin where the node has to
+  // be converted.
   const std::vector<c10::IValue>& inputs() const { return inputs_; }
 
   // The known data of which a tensor is the meta twin; undefined if it is none.

@@ -1,7 +1,6 @@
 #include "convert/lower.h"
 
 #include <ATen/ATen.h>
-#include <ATen/DLConvertor.h>
 
 #include <unordered_map>
 
@@ -44,12 +43,6 @@ std::string Summary(const std::vector<Refusal>& refusals) {
     text += "\n  " + refusal.op + ": " + refusal.reason + "\n    at " + refusal.source;
   }
   return text;
-}
-
-// A constant that the Relay function carries. The data is shared with the torch tensor when it is contiguous.
-relay::Constant CarriedConstant(const at::Tensor& tensor) {
-  const at::Tensor plain = tensor.detach().contiguous().resolve_neg().resolve_conj();
-  return relay::MakeConstant(ffi::Tensor::FromDLPack(at::toDLPack(plain)));
 }
 
 class Lowering {
@@ -205,13 +198,15 @@ void Lowering::LowerNode(const Node* node) {
 Results Lowering::CallConverter(const Node* node, const std::vector<at::Tensor>& fresh) {
   bool empty = true;
   for (const at::Tensor& tensor : fresh) empty = empty && tensor.numel() == 0;
-  Context context(node, evaluator_.inputs(), fresh,
-                  [this](const at::Tensor& tensor) { return ExprOf(tensor); }, SpanOf(node));
+  Context context(
+      node, evaluator_.inputs(), fresh, [this](const at::Tensor& tensor) { return ExprOf(tensor); },
+      SpanOf(node));
   if (empty) {
     std::vector<Expr> zeros;
     for (const at::Tensor& tensor : fresh) {
-      zeros.push_back(context.Call("zeros", {}, {{"shape", IntArray(tensor.sizes().vec())},
-                                                 {"dtype", DtypeName(tensor.scalar_type())}}));
+      zeros.push_back(context.Call(
+          "zeros", {},
+          {{"shape", IntArray(tensor.sizes().vec())}, {"dtype", DtypeName(tensor.scalar_type())}}));
     }
     return zeros;
   }
@@ -286,9 +281,8 @@ Lowered Lowering::Finish(std::vector<Expr> results) {
 NotConvertible::NotConvertible(std::vector<Refusal> refused)
     : std::runtime_error(Summary(refused)), refusals(std::move(refused)) {}
 
-Lowered Lower(const std::shared_ptr<torch::jit::Graph>& subgraph,
-              c10::ArrayRef<c10::IValue> inputs, c10::ArrayRef<InputKind> kinds,
-              const LowerOptions& options) {
+Lowered Lower(const std::shared_ptr<torch::jit::Graph>& subgraph, c10::ArrayRef<c10::IValue> inputs,
+              c10::ArrayRef<InputKind> kinds, const LowerOptions& options) {
   TORCH_CHECK(inputs.size() == subgraph->inputs().size() && kinds.size() == inputs.size(),
               "the subgraph takes ", subgraph->inputs().size(), " inputs, got ", inputs.size());
   return Lowering(*subgraph, options).Run(inputs, kinds);

@@ -1,5 +1,5 @@
-// Converters of matrix products. A right operand of rank 2 stays nn.dense or nn.matmul, whatever the rank of
-// the left one; everything else becomes nn.batch_matmul.
+// Converters of matrix products. A right operand of rank 2 stays nn.dense or nn.matmul, whatever
+// the rank of the left one; everything else becomes nn.batch_matmul.
 #include <numeric>
 
 #include "convert/broadcast.h"
@@ -37,8 +37,7 @@ Expr TimesMatrix(Context& ctx, const Matrix& a, const Matrix& b) {
   const int64_t units = b.sizes[1];
   ctx.AddFlops(2.0 * static_cast<double>(Product(a.sizes)) * static_cast<double>(units));
   if (const auto base = Untransposed(b)) {
-    return ctx.Call("nn.dense", {a.expr, base->expr},
-                    {{"units", units}});
+    return ctx.Call("nn.dense", {a.expr, base->expr}, {{"units", units}});
   }
   return ctx.Call("nn.matmul", {a.expr, b.expr}, {{"units", units}});
 }
@@ -51,7 +50,8 @@ Expr Batched(const Context& ctx, const Matrix& matrix) {
                      {Product(leading), matrix.sizes[rank - 2], matrix.sizes[rank - 1]});
 }
 
-// Broadcasts the leading dimensions to `batch`, unless they are one matrix, which batch_matmul broadcasts.
+// Broadcasts the leading dimensions to `batch`, unless they are one matrix, which batch_matmul
+// broadcasts.
 Matrix Spread(const Context& ctx, const Matrix& matrix, const Sizes& batch) {
   const Sizes leading(matrix.sizes.begin(), matrix.sizes.end() - 2);
   if (Product(leading) == 1 || leading == batch) return matrix;
@@ -174,8 +174,8 @@ Converter AddProduct(const char* left, const char* right) {
   return [=](Context& ctx) -> Results {
     const TensorInfo& result = ctx.Result();
     const ScalarType math = ProductMath(ctx);
-    Expr value = Multiply(ctx, Argument(ctx, left, math), Argument(ctx, right, math),
-                          result.sizes, math);
+    Expr value =
+        Multiply(ctx, Argument(ctx, left, math), Argument(ctx, right, math), result.sizes, math);
     value = Scaled(ctx, value, "alpha", math);
     const bool added = !ctx.Has("beta") || ctx.Scalar("beta").toDouble() != 0;
     const Operand self = ctx.Tensor("self");

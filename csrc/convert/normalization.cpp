@@ -1,4 +1,6 @@
 // Converters of normalisation layers, in inference.
+#include <limits>
+
 #include "convert/context.h"
 
 namespace torch_tvm::convert {
@@ -17,14 +19,12 @@ Expr WithStatistics(const Context& ctx, const Expr& x, int64_t channels, ScalarT
   if (!ctx.Has("running_mean") || !ctx.Has("running_var")) {
     ctx.Refuse("running_mean or running_var is None: it would normalise by the batch");
   }
-  const Expr tuple = ctx.Call("nn.batch_norm",
-                              {x, Vector(ctx, "weight", channels, 1, math),
-                               Vector(ctx, "bias", channels, 0, math),
-                               Vector(ctx, "running_mean", channels, 0, math),
-                               Vector(ctx, "running_var", channels, 1, math)},
-                              {{"epsilon", ctx.Double("eps")},
-                               {"center", ctx.Has("bias")},
-                               {"scale", ctx.Has("weight")}});
+  const Expr tuple = ctx.Call(
+      "nn.batch_norm",
+      {x, Vector(ctx, "weight", channels, 1, math), Vector(ctx, "bias", channels, 0, math),
+       Vector(ctx, "running_mean", channels, 0, math),
+       Vector(ctx, "running_var", channels, 1, math)},
+      {{"epsilon", ctx.Double("eps")}, {"center", ctx.Has("bias")}, {"scale", ctx.Has("weight")}});
   return relay::TupleGetItem(tuple, 0, tuple->span);
 }
 
@@ -47,12 +47,10 @@ Results InstanceNorm(Context& ctx) {
     return ctx.Cast(WithStatistics(ctx, x, channels, math), math, result.dtype);
   }
   if (ctx.Has("running_mean")) ctx.Refuse("use_input_stats=True changes the running statistics");
-  const Expr value = ctx.Call("nn.instance_norm",
-                              {x, Vector(ctx, "weight", channels, 1, math),
-                               Vector(ctx, "bias", channels, 0, math)},
-                              {{"epsilon", ctx.Double("eps")},
-                               {"center", ctx.Has("bias")},
-                               {"scale", ctx.Has("weight")}});
+  const Expr value = ctx.Call(
+      "nn.instance_norm",
+      {x, Vector(ctx, "weight", channels, 1, math), Vector(ctx, "bias", channels, 0, math)},
+      {{"epsilon", ctx.Double("eps")}, {"center", ctx.Has("bias")}, {"scale", ctx.Has("weight")}});
   return ctx.Cast(value, math, result.dtype);
 }
 
@@ -97,7 +95,7 @@ Results RmsNorm(Context& ctx) {
   const auto trailing = static_cast<int64_t>(ctx.Ints("normalized_shape").size());
   for (int64_t axis = input.rank() - trailing; axis < input.rank(); ++axis) axes.push_back(axis);
   // Without eps PyTorch adds the machine epsilon of the dtype it computes in.
-  const double eps = ctx.Has("eps") ? ctx.Double("eps")
+  const double eps = ctx.Has("eps")               ? ctx.Double("eps")
                      : math == ScalarType::Double ? std::numeric_limits<double>::epsilon()
                                                   : std::numeric_limits<float>::epsilon();
   const Expr x = ctx.Cast(input, math);

@@ -1,6 +1,8 @@
-// Converters of pooling. PyTorch drops a window that would start in the right padding and Relay does not, so
-// ceil_mode is always spelled out as padding, which gives exactly the windows that PyTorch has.
+// Converters of pooling. PyTorch drops a window that would start in the right padding and Relay
+// does not, so ceil_mode is always spelled out as padding, which gives exactly the windows that
+// PyTorch has.
 #include <algorithm>
+#include <functional>
 
 #include "convert/context.h"
 
@@ -8,8 +10,8 @@ namespace torch_tvm::convert {
 namespace {
 
 struct Window {
-  Sizes in;      // spatial sizes of the input
-  Sizes out;     // and of the result
+  Sizes in;   // spatial sizes of the input
+  Sizes out;  // and of the result
   Sizes kernel;
   Sizes strides;
   Sizes dilation;
@@ -83,14 +85,13 @@ Converter MaxPool(size_t dims) {
   };
 }
 
-// PyTorch's divisor of each window along one dimension, over the kernel's size: windows reach into the given
-// padding, not beyond it.
+// PyTorch's divisor of each window along one dimension, over the kernel's size: windows reach into
+// the given padding, not beyond it.
 std::vector<double> Shares(const Window& window, size_t dim) {
   std::vector<double> shares;
   for (int64_t i = 0; i < window.out[dim]; ++i) {
     const int64_t start = i * window.strides[dim] - window.padding[dim];
-    const int64_t end =
-        std::min(start + window.kernel[dim], window.in[dim] + window.padding[dim]);
+    const int64_t end = std::min(start + window.kernel[dim], window.in[dim] + window.padding[dim]);
     shares.push_back(static_cast<double>(end - start) / static_cast<double>(window.kernel[dim]));
   }
   return shares;
@@ -109,7 +110,7 @@ Expr Rescale(const Context& ctx, Expr value, const Window& window, ScalarType ma
     if (std::all_of(shares.begin(), shares.end(), [](double s) { return s == 1; })) continue;
     Sizes shape(dims + 2, 1);
     shape[dim + 2] = window.out[dim];
-    value = ctx.Call("divide", {value, ctx.Vector(shares, shape, math)});
+    value = ctx.Call("divide", {value, ctx.ConstantTensor(shares, shape, math)});
   }
   return value;
 }
@@ -142,7 +143,8 @@ Converter AdaptivePool(const char* kind, size_t dims) {
     if (self.info.numel() == 0) ctx.Refuse("self has no elements");
     const Sizes& sizes = ctx.Result().sizes;
     const Sizes out(sizes.end() - static_cast<int64_t>(dims), sizes.end());
-    const std::string name = std::string("nn.adaptive_") + kind + "_pool" + std::to_string(dims) + "d";
+    const std::string name =
+        std::string("nn.adaptive_") + kind + "_pool" + std::to_string(dims) + "d";
     const Expr value = Batched(ctx, self, dims, MathType(dtype), [&](const Expr& x) {
       return ctx.Call(name, {x}, {{"output_size", IntArray(out)}});
     });

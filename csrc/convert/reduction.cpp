@@ -62,8 +62,7 @@ Expr Extreme(const Reduction& over, const char* op, const char* op_on_bools) {
   if (over.Count() == 0) over.ctx.Refuse("it reduces no elements, for which PyTorch raises");
   const bool bools = over.self.dtype() == ScalarType::Bool;
   const ScalarType math = MathType(over.self.dtype());
-  const Expr value =
-      over.Reduce(bools ? op_on_bools : op, over.ctx.Cast(over.self, math));
+  const Expr value = over.Reduce(bools ? op_on_bools : op, over.ctx.Cast(over.self, math));
   return over.ctx.Cast(value, math, over.self.dtype());
 }
 
@@ -72,11 +71,11 @@ Converter Extremes(const char* op, const char* op_on_bools) {
 }
 
 // The index of the first extreme along one dimension, int64 as PyTorch gives it; Relay's is int32.
-Expr IndexAlong(const Context& ctx, const char* op, const Operand& self, int64_t dim, bool keepdim) {
+Expr IndexAlong(const Context& ctx, const char* op, const Operand& self, int64_t dim,
+                bool keepdim) {
   if (self.rank() == 0) return ctx.Constant(0, ScalarType::Long);
-  const Expr index =
-      ctx.Call(op, {ctx.Cast(self, MathType(self.dtype()))},
-               {{"axis", IntArray({dim})}, {"keepdims", keepdim}});
+  const Expr index = ctx.Call(op, {ctx.Cast(self, MathType(self.dtype()))},
+                              {{"axis", IntArray({dim})}, {"keepdims", keepdim}});
   return ctx.Call("cast", {index}, {{"dtype", DtypeName(ScalarType::Long)}});
 }
 
@@ -90,8 +89,8 @@ Converter ExtremeAndIndex(const char* op, const char* op_on_bools, const char* o
       self.expr = ctx.Cast(self, ScalarType::Byte);
       self.info.dtype = ScalarType::Byte;
     }
-    return std::vector<Expr>{
-        value, IndexAlong(ctx, op_of_index, self, over.dims.empty() ? 0 : over.dims[0], over.keepdim)};
+    return std::vector<Expr>{value, IndexAlong(ctx, op_of_index, self,
+                                               over.dims.empty() ? 0 : over.dims[0], over.keepdim)};
   };
 }
 
@@ -191,8 +190,9 @@ Results VectorNorm(Context& ctx) {
   if (order == 1) {
     return ctx.Cast(over.Reduce("sum", ctx.Call("abs", {x})), math, result.dtype);
   }
-  if (order != 2) ctx.Refuse(std::string(order_name) + " is " + std::to_string(order) +
-                             "; only the norms of order 1 and 2 are converted");
+  if (order != 2)
+    ctx.Refuse(std::string(order_name) + " is " + std::to_string(order) +
+               "; only the norms of order 1 and 2 are converted");
   const Expr squares = over.Reduce("sum", ctx.Call("multiply", {x, x}));
   return ctx.Cast(ctx.Call("sqrt", {squares}), math, result.dtype);
 }
