@@ -31,6 +31,7 @@ load_lib_ctypes("apache-tvm", "tvm_runtime", "RTLD_GLOBAL")
 import torch_tvm._C  # noqa: F401  what the other modules look up in it at import has to be there
 from torch_tvm import relay
 from torch_tvm.errors import CompileError, NotConvertibleError
+from torch_tvm.frontend import register_operator, to_relay
 from torch_tvm.process import (
     clear_cache,
     disable,
@@ -53,9 +54,11 @@ __all__ = [
     "enable",
     "enabled",
     "is_enabled",
+    "register_operator",
     "relay",
     "reset_stats",
     "stats",
+    "to_relay",
 ]
 
 start()

@@ -81,15 +81,9 @@ at::Tensor Context::Meta(const char* name) const {
   return value.toTensor();
 }
 
-Operand Context::Tensor(const char* name) const {
-  const at::Tensor tensor = Meta(name);
-  return {expr_of_(tensor), InfoOf(tensor)};
-}
+Operand Context::Tensor(const char* name) const { return Given(Meta(name)); }
 
-Operand Context::Input(size_t index) const {
-  const at::Tensor& tensor = inputs_.at(index).toTensor();
-  return {expr_of_(tensor), InfoOf(tensor)};
-}
+Operand Context::Input(size_t index) const { return Given(inputs_.at(index).toTensor()); }
 
 std::optional<Operand> Context::OptionalTensor(const char* name) const {
   if (!Has(name)) return std::nullopt;
@@ -100,7 +94,7 @@ std::vector<Operand> Context::Tensors(const char* name) const {
   std::vector<Operand> operands;
   for (const c10::IValue& element : Value(name).toListRef()) {
     if (!element.isTensor()) Refuse(std::string(name) + " holds a value that is no tensor");
-    operands.push_back({expr_of_(element.toTensor()), InfoOf(element.toTensor())});
+    operands.push_back(Given(element.toTensor()));
   }
   return operands;
 }

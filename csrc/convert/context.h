@@ -32,6 +32,8 @@ struct Operand {
   int64_t rank() const { return info.rank(); }
 };
 
+TensorInfo InfoOf(const at::Tensor& tensor);
+
 // One expression for each tensor that the node gives, lists flattened in order.
 struct Results {
   std::vector<Expr> exprs;
@@ -60,6 +62,8 @@ class Context {
   std::optional<Operand> OptionalTensor(const char* name) const;
   std::vector<Operand> Tensors(const char* name) const;
   Operand Input(size_t index) const;  // by position, for nodes without a schema
+  Operand Given(const at::Tensor& tensor) const { return {expr_of_(tensor), InfoOf(tensor)}; }
+  const std::vector<c10::IValue>& inputs() const { return inputs_; }
   int64_t Int(const char* name) const;
   double Double(const char* name) const;
   bool Bool(const char* name) const;
@@ -134,8 +138,6 @@ ffi::String DtypeName(ScalarType dtype);
 ffi::Array<int64_t> IntArray(const Sizes& values);
 
 int64_t Product(const Sizes& sizes);
-
-TensorInfo InfoOf(const at::Tensor& tensor);
 
 // A constant that the Relay function carries; shares the data of a contiguous tensor.
 relay::Constant CarriedConstant(const at::Tensor& tensor);

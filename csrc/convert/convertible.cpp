@@ -16,8 +16,9 @@ using torch::jit::Value;
 // Nodes that only move values around; the evaluator runs them, no converter is needed.
 const std::unordered_set<c10::Symbol>& StructuralKinds() {
   static const std::unordered_set<c10::Symbol> kinds = {
-      c10::prim::ListConstruct, c10::prim::ListUnpack,    c10::prim::TupleConstruct,
-      c10::prim::TupleUnpack,   c10::prim::ConstantChunk, c10::prim::TupleIndex,
+      c10::prim::ListConstruct,  c10::prim::ListUnpack,    c10::prim::TupleConstruct,
+      c10::prim::TupleUnpack,    c10::prim::ConstantChunk, c10::prim::TupleIndex,
+      c10::prim::unchecked_cast,
   };
   return kinds;
 }

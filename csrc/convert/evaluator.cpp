@@ -118,6 +118,8 @@ bool Evaluator::RunStructural(const Node* node) {
     SetOutputs(node, inputs_[0].toTupleRef().elements().vec());
   } else if (kind == c10::prim::ListUnpack) {
     SetOutputs(node, inputs_[0].toListRef().vec());
+  } else if (kind == c10::prim::unchecked_cast) {
+    SetOutputs(node, {inputs_[0]});
   } else {
     return false;
   }

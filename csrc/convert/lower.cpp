@@ -52,7 +52,7 @@ class Lowering {
 
   Lowered Run(c10::ArrayRef<c10::IValue> inputs, c10::ArrayRef<InputKind> kinds) {
     for (size_t i = 0; i < graph_.inputs().size(); ++i) AddInput(i, inputs[i], kinds[i]);
-    for (const Node* node : graph_.nodes()) LowerNode(node);
+    LowerBlock(graph_.block());
     std::vector<Expr> results = AddOutputs();
     if (!refusals_.empty()) throw NotConvertible(std::move(refusals_));
     return Finish(std::move(results));
@@ -63,6 +63,12 @@ class Lowering {
   void AddWeight(const Value* value, const at::Tensor& tensor, WeightSource source);
   void LowerConstant(const Node* node);
   void LowerNode(const Node* node);
+  void LowerBlock(const torch::jit::Block* block) {
+    for (const Node* node : block->nodes()) LowerNode(node);
+  }
+  void LowerIf(const Node* node);
+  void LowerLoop(const Node* node);
+  bool SetFrom(c10::ArrayRef<const Value*> values, c10::ArrayRef<const Value*> sources);
   void Convert(const Node* node, const std::vector<at::Tensor>& fresh);
   Results CallConverter(const Node* node, const std::vector<at::Tensor>& fresh);
   std::vector<Expr> AddOutputs();
@@ -170,11 +176,57 @@ void Lowering::LowerConstant(const Node* node) {
   }
 }
 
+// Gives values what the sources hold, all at once; false if one is unknown.
+bool Lowering::SetFrom(c10::ArrayRef<const Value*> values, c10::ArrayRef<const Value*> sources) {
+  std::vector<c10::IValue> held;
+  for (const Value* source : sources) {
+    if (!evaluator_.Knows(source)) return false;
+    held.push_back(evaluator_.Get(source));
+  }
+  for (size_t i = 0; i < values.size(); ++i) evaluator_.Set(values[i], held[i]);
+  return true;
+}
+
+// Control flow that depends on sizes and constants only is followed here; the rest stays with the
+// interpreter.
+void Lowering::LowerIf(const Node* node) {
+  const c10::IValue& condition = evaluator_.Get(node->input(0));
+  if (!condition.isBool()) return Refuse(node, "its condition is known only at run time");
+  const torch::jit::Block* branch = node->blocks()[condition.toBool() ? 0 : 1];
+  LowerBlock(branch);
+  SetFrom(node->outputs(), branch->outputs());
+}
+
+void Lowering::LowerLoop(const Node* node) {
+  const torch::jit::Block* body = node->blocks()[0];
+  const auto carried = [](auto values) { return c10::ArrayRef<const Value*>(values).slice(1); };
+  const int64_t limit = evaluator_.Get(node->input(0)).toInt();
+  const Value* condition = node->input(1);
+  if (!SetFrom(carried(body->inputs()), c10::ArrayRef<const Value*>(node->inputs()).slice(2)))
+    return;
+  for (int64_t trip = 0; trip < limit; ++trip) {
+    if (!evaluator_.Knows(condition)) return;
+    if (!evaluator_.Get(condition).isBool()) {
+      return Refuse(node, "its condition is known only at run time");
+    }
+    if (!evaluator_.Get(condition).toBool()) break;
+    evaluator_.Set(body->inputs()[0], trip);
+    const size_t refused = refusals_.size();
+    LowerBlock(body);
+    if (refusals_.size() != refused) return;
+    condition = body->outputs()[0];
+    if (!SetFrom(carried(body->inputs()), carried(body->outputs()))) return;
+  }
+  SetFrom(node->outputs(), carried(body->inputs()));
+}
+
 void Lowering::LowerNode(const Node* node) {
   if (node->kind() == c10::prim::Constant) return LowerConstant(node);
   for (const Value* input : node->inputs()) {
     if (!evaluator_.Knows(input)) return;  // a refusal upstream covers it
   }
+  if (node->kind() == c10::prim::If) return LowerIf(node);
+  if (node->kind() == c10::prim::Loop) return LowerLoop(node);
   const bool runs = node->blocks().empty() && !node->hasSideEffects();
   if (const std::string reason = WhyNotConvertible(node); !reason.empty()) {
     Refuse(node, reason);
@@ -256,6 +308,10 @@ std::vector<Expr> Lowering::AddOutputs() {
     }
     bool holds_tensor = false;
     ForEachTensor(value, [&](const at::Tensor&) { holds_tensor = true; });
+    if (holds_tensor && options_.flatten_outputs) {
+      ForEachTensor(value, [&](const at::Tensor& tensor) { results.push_back(ExprOf(tensor)); });
+      continue;
+    }
     if (holds_tensor) {
       Refuse(graph_.return_node(), "output " + output->debugName() + " is a " + value.tagKind() +
                                        " that holds tensors; only tensors are given back");

@@ -69,6 +69,7 @@ class NotConvertible : public std::runtime_error {
 
 struct LowerOptions {
   bool weights_as_constants = false;  // bind weights into the function instead of making parameters
+  bool flatten_outputs = false;       // tensors in lists and tuples of outputs become outputs
 };
 
 // `inputs` are the values of this call in the order of subgraph->inputs(); `kinds` says which

@@ -7,6 +7,7 @@
 
 #include "core/options.h"
 #include "core/stats.h"
+#include "python/convert.h"
 
 namespace torch_tvm {
 namespace {
@@ -81,4 +82,5 @@ PYBIND11_MODULE(_C, module) {
   module.doc() = "C++ core of torch_tvm";
   torch_tvm::CheckTorchVersion();
   torch_tvm::BindCore(module);
+  torch_tvm::BindConvert(module);
 }

@@ -1,0 +1,132 @@
+#include "convert/frontend.h"
+
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/passes/constant_propagation.h>
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
+#include <torch/csrc/jit/passes/inliner.h>
+#include <torch/csrc/jit/passes/peephole.h>
+#include <torch/csrc/jit/passes/remove_mutation.h>
+
+#include "convert/lower.h"
+
+namespace torch_tvm::convert {
+namespace {
+
+namespace ffi = tvm::ffi;
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+// Turns every attribute that the graph reads from the module into a graph input (tensors) or a
+// constant.
+class AttributeLifter {
+ public:
+  AttributeLifter(Graph& graph, const c10::IValue& self) : graph_(graph) {
+    objects_[graph.inputs()[0]] = {"", self};
+  }
+
+  std::vector<at::Tensor> Run() {
+    Visit(graph_.block());
+    for (auto node = removed_.rbegin(); node != removed_.rend(); ++node) {
+      if (!(*node)->hasUses()) (*node)->destroy();
+    }
+    return std::move(tensors_);
+  }
+
+ private:
+  struct Attribute {
+    std::string path;
+    c10::IValue value;
+  };
+
+  void Visit(torch::jit::Block* block) {
+    for (Node* node : block->nodes()) {
+      for (torch::jit::Block* inner : node->blocks()) Visit(inner);
+      if (node->kind() == c10::prim::GetAttr) Lift(node);
+    }
+  }
+
+  void Lift(Node* node) {
+    const auto owner = objects_.find(node->input());
+    if (owner == objects_.end()) return;
+    const std::string& name = node->s(c10::attr::name);
+    const std::string& prefix = owner->second.path;
+    const std::string path = prefix.empty() ? name : prefix + "." + name;
+    const c10::IValue value = owner->second.value.toObject()->getAttr(name);
+    if (value.isObject()) {
+      objects_[node->output()] = {path, value};
+    } else if (value.isTensor() && value.toTensor().defined()) {
+      node->output()->replaceAllUsesWith(InputFor(path, value.toTensor()));
+    } else {
+      torch::jit::WithInsertPoint before(node);
+      const auto constant = torch::jit::tryInsertConstant(graph_, value);
+      if (!constant) return;
+      node->output()->replaceAllUsesWith(*constant);
+    }
+    removed_.push_back(node);
+  }
+
+  Value* InputFor(const std::string& path, const at::Tensor& tensor) {
+    Value*& input = inputs_[path];
+    if (input == nullptr) {
+      input = graph_.addInput(path);
+      tensors_.push_back(tensor);
+    }
+    return input;
+  }
+
+  Graph& graph_;
+  std::unordered_map<Value*, Attribute> objects_;
+  std::unordered_map<std::string, Value*> inputs_;
+  std::vector<at::Tensor> tensors_;
+  std::vector<Node*> removed_;
+};
+
+Export Failed(const NotConvertible& error) {
+  Export result;
+  for (const Refusal& refusal : error.refusals) {
+    result.problems.push_back({refusal.op, refusal.reason, refusal.source});
+  }
+  return result;
+}
+
+}  // namespace
+
+Export ToRelay(const std::shared_ptr<Graph>& original, const c10::IValue& self,
+               const std::vector<c10::IValue>& given) {
+  const auto graph = original->copy();
+  torch::jit::Inline(*graph);
+  std::vector<c10::IValue> inputs = given;
+  std::vector<InputKind> kinds(inputs.size(), InputKind::kRuntime);
+  if (!self.isNone()) {
+    for (at::Tensor& weight : AttributeLifter(*graph, self).Run()) inputs.emplace_back(weight);
+    kinds.resize(inputs.size(), InputKind::kWeight);
+    inputs.insert(inputs.begin(), self);
+    kinds.insert(kinds.begin(), InputKind::kRuntime);
+  }
+  torch::jit::ConstantPropagation(graph);
+  torch::jit::RemoveListMutation(graph);
+  torch::jit::RemoveTensorMutation(graph);
+  torch::jit::PeepholeOptimize(graph);
+  torch::jit::EliminateDeadCode(graph);
+  try {
+    Lowered lowered =
+        Lower(graph, inputs, kinds, {.weights_as_constants = true, .flatten_outputs = true});
+    Export result;
+    result.function = reinterpret_cast<int64_t>(
+        ffi::details::ObjectUnsafe::MoveObjectRefToTVMFFIObjectPtr(std::move(lowered.function)));
+    return result;
+  } catch (const NotConvertible& error) {
+    return Failed(error);
+  }
+}
+
+TVM_FFI_STATIC_INIT_BLOCK() {
+  ffi::reflection::GlobalDef().def("torch_tvm.convert.take", [](int64_t function) {
+    return ffi::details::ObjectUnsafe::ObjectRefFromObjectPtr<relay::Function>(
+        ffi::details::ObjectUnsafe::ObjectPtrFromOwned<ffi::Object>(
+            reinterpret_cast<TVMFFIObject*>(function)));
+  });
+}
+
+}  // namespace torch_tvm::convert

@@ -1,0 +1,109 @@
+"""What the converter tests share: eager PyTorch against a converter's Relay, and tensors of every sort to try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import relay_eval
+import torch
+from hypothesis import strategies as st
+
+import torch_tvm
+
+FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+INTEGERS = [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8]
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5, float("inf"), -float("inf"), float("nan")]
+# One rounding of the result's dtype, and a few of float32's own.
+TOLERANCES = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2, torch.float32: 2e-5, torch.float64: 1e-10}
+
+
+def flatten(result: Any) -> list[torch.Tensor]:
+    if isinstance(result, torch.Tensor):
+        return [result]
+    return [tensor for part in result for tensor in flatten(part)]
+
+
+def assert_same(got: torch.Tensor, expected: torch.Tensor) -> None:
+    assert got.dtype == expected.dtype
+    assert got.shape == expected.shape
+    tolerance = TOLERANCES.get(expected.dtype, 0)
+    torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def check(fn: Callable[..., Any], *inputs: torch.Tensor) -> torch_tvm.relay.Function:
+    """Compare the Relay of a function with the function, and give it back."""
+    with torch.no_grad():
+        expected = flatten(fn(*inputs))
+        function = torch_tvm.to_relay(fn, inputs)
+    got = relay_eval.evaluate(function, list(inputs))
+    assert len(got) == len(expected)
+    for one, other in zip(got, expected, strict=True):
+        assert_same(one, other)
+    return function
+
+
+def operators(function: torch_tvm.relay.Function) -> list[str]:
+    """Name the operators of a function, in the order of its text."""
+    names: list[str] = []
+    seen: set[Any] = set()
+
+    def visit(expr: Any) -> None:
+        if expr in seen:
+            return
+        seen.add(expr)
+        for operand in relay_eval.Evaluator({}).operands(expr):
+            visit(operand)
+        if isinstance(expr, torch_tvm.relay.Call):
+            names.append(str(expr.op.name))
+
+    visit(function.body)
+    return names
+
+
+def values(shape: Sequence[int], dtype: torch.dtype, special: bool = False) -> torch.Tensor:
+    """Random numbers; with `special`, some are infinite, NaN or zero."""
+    if dtype == torch.bool:
+        return torch.rand(shape) < 0.5
+    if not dtype.is_floating_point:
+        low = 0 if dtype == torch.uint8 else -20
+        return torch.randint(low, 20, tuple(shape), dtype=dtype)
+    tensor = torch.randn(shape) * 2
+    if special:
+        chosen = torch.randint(0, len(SPECIAL), tuple(shape))
+        tensor = torch.where(torch.rand(shape) < 0.5, tensor, torch.tensor(SPECIAL)[chosen])
+    return tensor.to(dtype)
+
+
+shapes = st.lists(st.sampled_from([1, 2, 3, 4]), min_size=0, max_size=4)
+shapes_with_empty = st.lists(st.sampled_from([0, 1, 2, 3]), min_size=0, max_size=4)
+
+
+@st.composite
+def tensors(draw: Any, shape: Sequence[int] | None = None, dtypes: Sequence[torch.dtype] = FLOATS,
+            special: bool = False, min_rank: int = 0) -> torch.Tensor:
+    """Tensors of any layout: contiguous, transposed, sliced, channels_last, expanded."""
+    sizes = list(draw(shapes_with_empty) if shape is None else shape)
+    sizes += [2] * (min_rank - len(sizes))
+    torch.manual_seed(draw(st.integers(0, 10_000)))
+    dtype = draw(st.sampled_from(list(dtypes)))
+    layout = draw(st.sampled_from(["contiguous", "reversed", "sliced", "expanded"]))
+    if layout == "reversed":
+        return values(sizes[::-1], dtype, special).permute(list(range(len(sizes)))[::-1])
+    if layout == "sliced" and sizes:
+        return values([*sizes[:-1], sizes[-1] * 2], dtype, special)[..., ::2]
+    if layout == "expanded" and sizes and sizes[0]:
+        return values([1, *sizes[1:]], dtype, special).expand(sizes)
+    return values(sizes, dtype, special)
+
+
+@st.composite
+def broadcasting(draw: Any, dtypes: Sequence[torch.dtype], count: int = 2,
+                 special: bool = False) -> list[torch.Tensor]:
+    """Tensors whose shapes broadcast together, of dtypes that need not agree."""
+    full = draw(shapes_with_empty)
+    result = []
+    for _ in range(count):
+        shape = [1 if draw(st.booleans()) else size for size in full]
+        result.append(draw(tensors(shape[draw(st.integers(0, len(shape))):], dtypes, special)))
+    return result

@@ -1,0 +1,124 @@
+"""Reductions: sums, extremes, indices, moments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from convert_checks import FLOATS, INTEGERS, check, operators, tensors
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import torch_tvm
+from torch_tvm import NotConvertibleError
+
+ANY = [*FLOATS, *INTEGERS, torch.bool]
+quick = settings(max_examples=50, deadline=None)
+
+
+@st.composite
+def reductions(draw: Any, dtypes: Any, special: bool = False) -> tuple[torch.Tensor, Any, bool]:
+    x = draw(tensors(dtypes=dtypes, special=special))
+    rank = max(x.dim(), 1)
+    dims = draw(st.lists(st.integers(0, rank - 1), min_size=1, max_size=rank, unique=True))
+    return x, [dim - rank if draw(st.booleans()) else dim for dim in dims], draw(st.booleans())
+
+
+@quick
+@given(case=reductions(ANY))
+def test_sum(case: Any) -> None:
+    x, dims, keep = case
+    check(lambda t: torch.sum(t, dims, keepdim=keep), x)
+    check(torch.sum, x)
+
+
+@quick
+@given(case=reductions(ANY), dtype=st.sampled_from([torch.float32, torch.float64, torch.int64]))
+def test_sum_in_another_dtype(case: Any, dtype: torch.dtype) -> None:
+    x, dims, keep = case
+    check(lambda t: torch.sum(t, dims, keepdim=keep, dtype=dtype), x)
+
+
+@quick
+@given(case=reductions(FLOATS))
+def test_mean(case: Any) -> None:
+    x, dims, keep = case
+    check(lambda t: torch.mean(t, dims, keepdim=keep), x)
+    check(lambda t: torch.mean(t, dtype=torch.float64), x)
+
+
+@quick
+@given(case=reductions([torch.float32, torch.float64, torch.int64]))
+def test_prod(case: Any) -> None:
+    x, dims, keep = case
+    check(lambda t: torch.prod(t, dims[0], keepdim=keep), x)
+
+
+@pytest.mark.parametrize("name", ["amax", "amin"])
+@quick
+@given(case=reductions(ANY, special=True))
+def test_extremes(name: str, case: Any) -> None:
+    x, dims, keep = case
+    assume(x.numel() > 0)
+    check(lambda t: getattr(torch, name)(t, dims, keepdim=keep), x)
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+@quick
+@given(case=reductions(ANY))
+def test_extremes_with_indices(name: str, case: Any) -> None:
+    x, dims, keep = case
+    assume(x.numel() > 0)
+    check(lambda t: getattr(torch, name)(t, dims[0], keepdim=keep), x)
+    check(getattr(torch, name), x)
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+@quick
+@given(case=reductions([*FLOATS, *INTEGERS], special=True))
+def test_index_of_extremes(name: str, case: Any) -> None:
+    x, dims, keep = case
+    assume(x.numel() > 0)
+    check(lambda t: getattr(torch, name)(t, dims[0], keepdim=keep), x)
+    check(lambda t: getattr(torch, name)(t, keepdim=keep), x)
+
+
+@pytest.mark.parametrize("name", ["any", "all"])
+@quick
+@given(case=reductions(ANY))
+def test_quantifiers(name: str, case: Any) -> None:
+    x, dims, keep = case
+    check(lambda t: getattr(torch, name)(t, dims[0], keepdim=keep), x)
+    check(getattr(torch, name), x)
+
+
+@pytest.mark.parametrize("name", ["var", "std"])
+@quick
+@given(case=reductions([torch.float32, torch.float64]), correction=st.sampled_from([0, 1, 2, 3]))
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+def test_moments(name: str, case: Any, correction: int) -> None:
+    x, dims, keep = case
+    check(lambda t: getattr(torch, name)(t, dims, correction=correction, keepdim=keep), x)
+    check(lambda t: getattr(torch, name + "_mean")(t, dims, correction=correction, keepdim=keep), x)
+    check(lambda t: getattr(torch, name)(t, unbiased=False), x)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@quick
+@given(case=reductions([torch.float32, torch.float64]))
+def test_norms(order: int, case: Any) -> None:
+    x, dims, keep = case
+    check(lambda t: torch.linalg.vector_norm(t, order, dims, keepdim=keep), x)
+
+
+def test_natural_operators() -> None:
+    x = torch.randn(2, 3, 4)
+    assert operators(check(lambda t: t.mean((1, 2)), x)) == ["mean"]
+    assert operators(check(lambda t: t.var(1), x)) == ["mean", "variance"]
+    assert operators(check(lambda t: t.argmax(-1), x)) == ["argmax", "cast"]
+
+
+def test_norm_of_another_order_is_refused() -> None:
+    with pytest.raises(NotConvertibleError, match="only the norms of order 1 and 2"):
+        torch_tvm.to_relay(lambda t: torch.linalg.vector_norm(t, 3), [torch.ones(3)])
