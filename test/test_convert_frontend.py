@@ -76,7 +76,7 @@ def test_functions() -> None:
     for fn in (plain, torch.jit.trace(plain, inputs), torch.jit.script(plain)):
         function = check(fn, *inputs)
         assert operators(function) == ["tanh", "multiply"]
-        assert [str(p.name_hint) for p in function.params] == ["x", "y"]
+        assert [str(p.name_hint).split("_")[0] for p in function.params] == ["x", "y"]
 
 
 def test_loops_of_known_length() -> None:
@@ -155,9 +155,9 @@ def test_every_refusal_is_listed() -> None:
 @pytest.mark.parametrize(
     ("fn", "inputs", "message"),
     [
-        (lambda x: x * 1j, [torch.ones(2)], "complex64"),
-        (lambda x: x.cfloat(), [torch.ones(2)], "complex"),
-        (lambda x: x + 1, [torch.ones(2, dtype=torch.complex64)], "input x: .*complex64"),
+        (lambda x: x * 1j, [torch.ones(2)], "ComplexFloat"),
+        (lambda x: x.cfloat(), [torch.ones(2)], "ComplexFloat"),
+        (lambda x: x + 1, [torch.ones(2, dtype=torch.complex64)], "input x: no kernel takes dtype ComplexFloat"),
         (lambda x: x + torch.rand(2), [torch.ones(2)], "random"),
         (lambda x: x[x > 0], [torch.ones(2)], "no converter"),
         (lambda x: torch.nonzero(x), [torch.ones(2)], "aten::nonzero"),

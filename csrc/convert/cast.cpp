@@ -16,7 +16,6 @@ const Registrar kCast({
     {"aten::to.prim_other", To},
     {"aten::type_as", To},
     {"aten::_to_copy", To},
-    {"aten::float", To},
 });
 
 }  // namespace

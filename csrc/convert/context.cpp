@@ -193,6 +193,10 @@ Expr Context::Arange(int64_t count, const at::Scalar& start, const at::Scalar& s
 
 Expr Context::Cast(Expr expr, ScalarType from, ScalarType to) const {
   if (from == to) return expr;
+  if (const auto* constant = expr.as<relay::ConstantObj>();
+      constant != nullptr && constant->data.numel() == 1) {
+    return CarriedConstant(at::fromDLPack(constant->data.ToDLPack()).to(to));
+  }
   if (to == ScalarType::Bool) return Call("not_equal", {expr, Constant(0, from)});
   return Call("cast", {expr}, {{"dtype", DtypeName(to)}});
 }

@@ -57,10 +57,8 @@ std::string FirstLine(const std::string& message) { return message.substr(0, mes
 }  // namespace
 
 at::Tensor MetaLike(const at::Tensor& tensor) {
-  at::Tensor meta = at::empty_strided(tensor.sizes(), tensor.strides(),
-                                      tensor.options().device(c10::kMeta).requires_grad(false));
-  meta.unsafeGetTensorImpl()->set_wrapped_number(tensor.unsafeGetTensorImpl()->is_wrapped_number());
-  return meta;
+  return at::empty_strided(tensor.sizes(), tensor.strides(),
+                           tensor.options().device(c10::kMeta).requires_grad(false));
 }
 
 at::Tensor Evaluator::Known(const at::Tensor& twin) const {
@@ -80,7 +78,9 @@ at::Tensor Evaluator::Twin(const at::Tensor& known) {
 c10::IValue Evaluator::WithTwins(const c10::IValue& value) {
   if (value.isTensor()) {
     const at::Tensor& tensor = value.toTensor();
-    return tensor.defined() && !tensor.is_meta() ? c10::IValue(Twin(tensor)) : value;
+    // A number in the guise of a tensor: meta kernels take it, and ask for it, on the CPU.
+    if (!tensor.defined() || tensor.unsafeGetTensorImpl()->is_wrapped_number()) return value;
+    return tensor.is_meta() ? value : c10::IValue(Twin(tensor));
   }
   if (!value.isList()) return value;
   const auto& elements = value.toListRef();

@@ -94,7 +94,7 @@ Export Failed(const NotConvertible& error) {
 
 Export ToRelay(const std::shared_ptr<Graph>& original, const c10::IValue& self,
                const std::vector<c10::IValue>& given) {
-  const auto graph = original->copy();
+  auto graph = original->copy();
   torch::jit::Inline(*graph);
   std::vector<c10::IValue> inputs = given;
   std::vector<InputKind> kinds(inputs.size(), InputKind::kRuntime);

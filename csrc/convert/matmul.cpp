@@ -191,7 +191,6 @@ Converter AddProduct(const char* left, const char* right) {
 const Registrar kMatmul({
     {"aten::linear", Linear},
     {"aten::matmul", Matmul("self", "other")},
-    {"aten::__matmul__", Matmul("self", "other")},
     {"aten::mm", Matmul("self", "mat2")},
     {"aten::bmm", Matmul("self", "mat2")},
     {"aten::mv", Matmul("self", "vec")},

@@ -12,10 +12,10 @@ relay::Type TypeOf(const TensorInfo& info) {
 }
 
 ffi::Any Argument(const Context& ctx, const c10::IValue& value) {
-  if (value.isNone()) return nullptr;
+  if (value.isNone() || (value.isTensor() && !value.toTensor().defined())) return nullptr;
   if (value.isTensor()) {
     const Operand operand = ctx.Given(value.toTensor());
-    operand.expr.get_mutable()->checked_type = TypeOf(operand.info);
+    operand.expr->checked_type = TypeOf(operand.info);
     return operand.expr;
   }
   if (value.isBool()) return value.toBool();
@@ -52,8 +52,9 @@ void Register(const ffi::String& name, const ffi::Function& function, bool overr
 }
 
 ffi::Array<ffi::String> Names() {
-  const std::vector<std::string> names = Registry::Global().Names();
-  return ffi::Array<ffi::String>(names.begin(), names.end());
+  ffi::Array<ffi::String> names;
+  for (const std::string& name : Registry::Global().Names()) names.push_back(name);
+  return names;
 }
 
 TVM_FFI_STATIC_INIT_BLOCK() {
