@@ -492,9 +492,9 @@ def zeros(shape: Any, dtype: str) -> Tensor:
 
 
 @operator("arange")
-def arange(first: Tensor, last: Tensor, step: Tensor, dtype: str, **operands: Any) -> Tensor:
-    same_dtypes(first, last, step)
+def arange(first: Tensor, last: Tensor, by: Tensor, /, dtype: str, **operands: Any) -> Tensor:
+    same_dtypes(first, last, by)
     assert str(first.dtype) == f"torch.{dtype}"
-    count = math.ceil((last.item() - first.item()) / step.item())
+    count = math.ceil((last.item() - first.item()) / by.item())
     assert count > 0, "TVM rejects an empty arange"
-    return first + step * torch.arange(count).to(step.dtype)
+    return first + by * torch.arange(count).to(by.dtype)

@@ -20,7 +20,7 @@ quick = settings(max_examples=40, deadline=None)
 UNARY = ["neg", "abs", "exp", "sqrt", "rsqrt", "sin", "cos", "tan", "tanh", "sinh", "cosh", "asin", "acos", "atan",
          "erf", "sigmoid", "floor", "ceil", "trunc", "round", "isnan", "isinf", "isfinite", "reciprocal", "square",
          "log", "log2", "log10", "logical_not", "relu"]
-NO_BOOL = {"neg", "relu", "square", "floor", "ceil", "trunc", "round"}
+NO_BOOL = {"abs", "neg", "relu", "square", "floor", "ceil", "trunc", "round"}
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -47,7 +47,7 @@ def test_binary_of_floats(name: str, data: Any) -> None:
 
 
 @quick
-@given(x=tensors(dtypes=ANY, special=True), number=st.sampled_from([2, -3, 0.5, -1.5, True, 1e10, float("inf")]),
+@given(x=tensors(dtypes=ANY, special=True), number=st.sampled_from([2, -3, 0.5, -1.5, 1e10, float("inf")]),
        name=st.sampled_from(["add", "mul", "div", "eq", "lt", "ge", "ne"]))
 def test_numbers(x: torch.Tensor, number: Any, name: str) -> None:
     if number in (1e10, float("inf")) and not x.is_floating_point() and name != "div":
@@ -155,7 +155,8 @@ ACTIVATIONS = {
 @quick
 @given(data=st.data())
 def test_activation(name: str, data: Any) -> None:
-    check(ACTIVATIONS[name], data.draw(tensors(dtypes=FLOATS, special=True)))
+    # oneDNN's gelu gives NaN for infinities, where the formula in PyTorch's documentation gives the limit.
+    check(ACTIVATIONS[name], data.draw(tensors(dtypes=FLOATS, special=name != "gelu")))
 
 
 @quick

@@ -44,7 +44,7 @@ Results LeakyRelu(Context& ctx) {
 // Doubles hold integers up to 2^53 exactly; beyond, a bound as Relay's clip attribute would be
 // another one.
 bool ExactInDouble(const at::Scalar& bound) {
-  return bound.isFloatingPoint() || std::abs(bound.toDouble()) <= 9007199254740992.0;
+  return bound.isFloatingPoint() || std::abs(bound.toDouble()) < 9007199254740992.0;
 }
 
 // min(max(x, low), high), either bound may be missing; PyTorch gives `high` when low > high.

@@ -1,6 +1,7 @@
 #include "convert/broadcast.h"
 
 #include <ATen/ATen.h>
+#include <ATen/DLConvertor.h>
 
 namespace torch_tvm::convert {
 
@@ -21,6 +22,14 @@ Expr Rounded(const Context& ctx, const char* name, ScalarType common) {
   }
   const Operand operand = ctx.Tensor(name);
   return ctx.Cast(ctx.Cast(operand, common), common, math);
+}
+
+std::optional<at::Scalar> KnownNumber(const Context& ctx, const char* name) {
+  if (!ctx.Value(name).isTensor()) return ctx.Scalar(name);
+  const Operand operand = ctx.Tensor(name);
+  const auto* constant = operand.expr.as<relay::ConstantObj>();
+  if (constant == nullptr || operand.info.numel() != 1) return std::nullopt;
+  return at::fromDLPack(constant->data.ToDLPack()).item();
 }
 
 ScalarType PromotedType(const Context& ctx, const char* left, const char* right) {

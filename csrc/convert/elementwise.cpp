@@ -76,10 +76,11 @@ Converter Binary(const char* op, const char* op_on_bools = nullptr) {
 // Division of integers by zero raises in PyTorch, which a kernel cannot: the divisor must be known.
 void RequireSafeDivisor(const Context& ctx, ScalarType dtype) {
   if (IsFloat(dtype)) return;
-  if (ctx.Value("other").isTensor()) {
+  const auto divisor = KnownNumber(ctx, "other");
+  if (!divisor) {
     ctx.Refuse("it divides integers by a tensor, and PyTorch raises where that holds a zero");
   }
-  if (ctx.Scalar("other").toDouble() == 0) ctx.Refuse("it divides integers by zero");
+  if (divisor->toDouble() == 0) ctx.Refuse("it divides integers by zero");
 }
 
 // floor_divide, remainder, fmod and div with a rounding mode.
@@ -135,10 +136,9 @@ std::optional<Expr> ShortPower(const Context& ctx, const Expr& base, double expo
   return std::nullopt;
 }
 
-Results PowerOfScalar(Context& ctx) {
+Results PowerOfNumber(Context& ctx, double exponent) {
   const TensorInfo& result = ctx.Result();
   const ScalarType math = MathType(result.dtype);
-  const double exponent = ctx.Scalar("exponent").toDouble();
   if (result.dtype == ScalarType::Bool) ctx.Refuse("the base is bool");
   if (exponent == 0) return ctx.Full(1, result.sizes, result.dtype);
   const Expr base = OperandAs(ctx, "self", result.dtype);
@@ -152,15 +152,17 @@ Results PowerOfScalar(Context& ctx) {
   return ctx.Cast(ctx.Call("power", {base, ctx.Constant(exponent, math)}), math, result.dtype);
 }
 
-Results PowerOfTensor(Context& ctx) {
+Results Power(Context& ctx) {
+  if (const auto exponent = KnownNumber(ctx, "exponent")) {
+    return PowerOfNumber(ctx, exponent->toDouble());
+  }
   const ScalarType result = ctx.Result().dtype;
   if (!IsFloat(result)) {
     ctx.Refuse("PyTorch raises for integers to a negative power, which the exponent may hold");
   }
-  const ScalarType math = MathType(result);
   const Expr value =
       ctx.Call("power", {OperandAs(ctx, "self", result), OperandAs(ctx, "exponent", result)});
-  return ctx.Cast(value, math, result);
+  return ctx.Cast(value, MathType(result), result);
 }
 
 Results Reciprocal(Context& ctx) {
@@ -255,9 +257,9 @@ const Registrar kArithmetic({
     {"aten::remainder.Scalar", Division("floor_mod")},
     {"aten::fmod.Tensor", Division("trunc_mod")},
     {"aten::fmod.Scalar", Division("trunc_mod")},
-    {"aten::pow.Tensor_Scalar", PowerOfScalar},
-    {"aten::pow.Tensor_Tensor", PowerOfTensor},
-    {"aten::pow.Scalar", PowerOfTensor},
+    {"aten::pow.Tensor_Scalar", Power},
+    {"aten::pow.Tensor_Tensor", Power},
+    {"aten::pow.Scalar", Power},
     {"aten::maximum", Binary("maximum", "logical_or")},
     {"aten::minimum", Binary("minimum", "logical_and")},
     {"aten::max.other", Binary("maximum", "logical_or")},

@@ -6,6 +6,7 @@
 #include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/passes/peephole.h>
 #include <torch/csrc/jit/passes/remove_mutation.h>
+#include <torch/csrc/jit/passes/shape_analysis.h>
 
 #include "convert/lower.h"
 
@@ -96,6 +97,7 @@ Export ToRelay(const std::shared_ptr<Graph>& original, const c10::IValue& self,
                const std::vector<c10::IValue>& given) {
   auto graph = original->copy();
   torch::jit::Inline(*graph);
+  torch::jit::EraseShapeInformation(graph);  // of the tracing; these inputs may have others
   std::vector<c10::IValue> inputs = given;
   std::vector<InputKind> kinds(inputs.size(), InputKind::kRuntime);
   if (!self.isNone()) {
