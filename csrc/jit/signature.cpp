@@ -1,0 +1,139 @@
+#include "jit/signature.h"
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+
+#include "jit/eligibility.h"
+
+namespace torch_tvm::jit {
+namespace {
+
+// First word of each input: what follows it.
+enum class Tag : int64_t { kNone, kTensor, kInt, kFloat, kBool, kIntList, kFloatList, kBoolList, kString, kDevice };
+
+constexpr int64_t Head(Tag tag, int64_t detail = 0) {
+  return static_cast<int64_t>(tag) | detail << 8;
+}
+
+// Bits of a tensor's memory order. Contiguous and channels-last can both hold when dimensions have one
+// element; which one eager operators then follow shows in "suggests".
+enum Layout : int64_t {
+  kContiguous = 1,
+  kChannelsLast = 2,
+  kChannelsLast3d = 4,
+  kSuggestsChannelsLast = 8,
+  kSuggestsChannelsLast3d = 16,
+  kDense = 32,
+};
+
+int64_t LayoutOf(const at::Tensor& tensor) {
+  const auto* impl = tensor.unsafeGetTensorImpl();
+  int64_t layout = impl->is_contiguous() ? kContiguous : 0;
+  if (impl->is_contiguous(at::MemoryFormat::ChannelsLast)) layout |= kChannelsLast;
+  if (impl->is_contiguous(at::MemoryFormat::ChannelsLast3d)) layout |= kChannelsLast3d;
+  if (impl->is_strides_like_channels_last()) layout |= kSuggestsChannelsLast;
+  if (impl->is_strides_like_channels_last_3d()) layout |= kSuggestsChannelsLast3d;
+  if (impl->is_non_overlapping_and_dense()) layout |= kDense;
+  return layout;
+}
+
+// Whether the elements lie without gaps when dimensions are walked in `order`.
+bool Fills(const std::vector<int64_t>& order, c10::IntArrayRef sizes, c10::IntArrayRef strides) {
+  int64_t expected = 1;
+  for (auto it = order.rbegin(); it != order.rend(); ++it) {
+    if (sizes[*it] == 1) continue;
+    if (strides[*it] != expected) return false;
+    expected *= sizes[*it];
+  }
+  return true;
+}
+
+}  // namespace
+
+bool Signature::Read(c10::ArrayRef<c10::IValue> inputs, int64_t compile_id) {
+  AddWord(compile_id);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    refusal_ = Add(inputs[i]);
+    if (refusal_ != nullptr) {
+      refused_input_ = i;
+      return false;
+    }
+  }
+  needs_grad_ = needs_grad_ && c10::GradMode::is_enabled();
+  return true;
+}
+
+const char* Signature::Add(const c10::IValue& value) {
+  if (value.isTensor()) return AddTensor(value.toTensor());
+  if (value.isNone()) {
+    AddWord(Head(Tag::kNone));
+  } else if (value.isInt()) {
+    AddWord(Head(Tag::kInt));
+    AddWord(value.toInt());
+  } else if (value.isDouble()) {
+    AddWord(Head(Tag::kFloat));
+    AddWord(std::bit_cast<int64_t>(value.toDouble()));
+  } else if (value.isBool()) {
+    AddWord(Head(Tag::kBool, value.toBool()));
+  } else if (value.isString()) {
+    const std::string& text = value.toStringRef();
+    AddWord(Head(Tag::kString, static_cast<int64_t>(text.size())));
+    for (const char c : text) AddWord(c);
+  } else if (value.isDevice()) {
+    if (!value.toDevice().is_cpu()) return "is a device other than cpu";
+    AddWord(Head(Tag::kDevice));
+  } else if (value.isList()) {
+    return AddList(value);
+  } else {
+    return "is neither a tensor nor a number, string, device or list of numbers";
+  }
+  return nullptr;
+}
+
+const char* Signature::AddList(const c10::IValue& value) {
+  const auto list = value.toListRef();
+  const bool ints = value.isIntList();
+  if (!ints && !value.isDoubleList() && !value.isBoolList()) {
+    return "is a list of something else than numbers";
+  }
+  const Tag tag = ints ? Tag::kIntList : value.isDoubleList() ? Tag::kFloatList : Tag::kBoolList;
+  AddWord(Head(tag, static_cast<int64_t>(list.size())));
+  for (const c10::IValue& element : list) {
+    AddWord(element.isInt()      ? element.toInt()
+            : element.isDouble() ? std::bit_cast<int64_t>(element.toDouble())
+                                 : element.toBool());
+  }
+  return nullptr;
+}
+
+const char* Signature::AddTensor(const at::Tensor& tensor) {
+  if (const char* refusal = TensorRefusal(tensor)) return refusal;
+  const int64_t layout = LayoutOf(tensor);
+  const auto dtype = static_cast<int64_t>(tensor.scalar_type());
+  AddWord(Head(Tag::kTensor, layout | dtype << 8 | tensor.dim() << 16));
+  for (const int64_t size : tensor.sizes()) AddWord(size);
+  if ((layout & (kContiguous | kChannelsLast | kChannelsLast3d)) == 0) AddStrides(tensor);
+  needs_grad_ |= tensor.requires_grad();
+  return nullptr;
+}
+
+// Strides of other tensors decide what eager's views of them may do, so they count one by one.
+void Signature::AddStrides(const at::Tensor& tensor) {
+  for (const int64_t stride : tensor.strides()) AddWord(stride);
+}
+
+std::vector<int64_t> MemoryOrder(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
+  std::vector<int64_t> identity(sizes.size());
+  std::iota(identity.begin(), identity.end(), 0);
+  std::vector<int64_t> sorted = identity;
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [&](int64_t a, int64_t b) { return strides[a] > strides[b]; });
+  const bool plain = Fills(identity, sizes, strides) || !Fills(sorted, sizes, strides);
+  return plain ? identity : sorted;
+}
+
+}  // namespace torch_tvm::jit

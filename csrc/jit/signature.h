@@ -1,0 +1,52 @@
+// The signature of a call: all that a plan depends on, read from the inputs in one pass and without
+// allocation for groups of ordinary size.
+#pragma once
+
+#include <ATen/core/ivalue.h>
+#include <c10/util/ArrayRef.h>
+#include <c10/util/SmallVector.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace torch_tvm::jit {
+
+class Signature {
+ public:
+  // Reads dtype, sizes and memory order of tensors and the values of everything else, checking eligibility
+  // on the way. False if an input cannot go to compiled code: refused_input() and refusal() say why.
+  bool Read(c10::ArrayRef<c10::IValue> inputs, int64_t compile_id);
+
+  c10::ArrayRef<int64_t> words() const { return {words_.data(), words_.size()}; }
+  size_t hash() const { return hash_; }
+
+  // Whether gradients must be recorded: some input requires them and grad mode is on.
+  bool needs_grad() const { return needs_grad_; }
+
+  size_t refused_input() const { return refused_input_; }
+  const char* refusal() const { return refusal_; }
+
+ private:
+  const char* Add(const c10::IValue& value);
+  const char* AddTensor(const at::Tensor& tensor);
+  const char* AddList(const c10::IValue& value);
+  void AddStrides(const at::Tensor& tensor);
+  void AddWord(int64_t word) {
+    words_.push_back(word);
+    hash_ = (hash_ ^ static_cast<size_t>(word)) * 0x9E3779B97F4A7C15ull;
+    hash_ ^= hash_ >> 29;
+  }
+
+  c10::SmallVector<int64_t, 48> words_;
+  size_t hash_ = 0;
+  bool needs_grad_ = false;
+  size_t refused_input_ = 0;
+  const char* refusal_ = nullptr;
+};
+
+// The dimensions of a tensor from outermost to innermost in memory; the identity for a tensor that does not
+// fill its memory (it is read and written through a dense copy).
+std::vector<int64_t> MemoryOrder(c10::IntArrayRef sizes, c10::IntArrayRef strides);
+
+}  // namespace torch_tvm::jit
