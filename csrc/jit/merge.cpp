@@ -115,7 +115,7 @@ void Merger::MergeBlock(Block* block) {
 Node* Merger::MergeAProducer(Node* node, Block* block) {
   if (!IsGroup(node) && !MayStart(node)) return nullptr;
   std::vector<Node*> producers;
-  for (const Value* input : node->inputs()) {
+  for (Value* input : node->inputs()) {
     if (input->node()->owningBlock() == block) producers.push_back(input->node());
   }
   // The latest first: it is the least likely to have something in between.

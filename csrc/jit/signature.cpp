@@ -3,9 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 
-#include <algorithm>
 #include <bit>
-#include <numeric>
 
 #include "jit/eligibility.h"
 
@@ -39,17 +37,6 @@ int64_t LayoutOf(const at::Tensor& tensor) {
   if (impl->is_strides_like_channels_last_3d()) layout |= kSuggestsChannelsLast3d;
   if (impl->is_non_overlapping_and_dense()) layout |= kDense;
   return layout;
-}
-
-// Whether the elements lie without gaps when dimensions are walked in `order`.
-bool Fills(const std::vector<int64_t>& order, c10::IntArrayRef sizes, c10::IntArrayRef strides) {
-  int64_t expected = 1;
-  for (auto it = order.rbegin(); it != order.rend(); ++it) {
-    if (sizes[*it] == 1) continue;
-    if (strides[*it] != expected) return false;
-    expected *= sizes[*it];
-  }
-  return true;
 }
 
 }  // namespace
@@ -124,16 +111,6 @@ const char* Signature::AddTensor(const at::Tensor& tensor) {
 // Strides of other tensors decide what eager's views of them may do, so they count one by one.
 void Signature::AddStrides(const at::Tensor& tensor) {
   for (const int64_t stride : tensor.strides()) AddWord(stride);
-}
-
-std::vector<int64_t> MemoryOrder(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
-  std::vector<int64_t> identity(sizes.size());
-  std::iota(identity.begin(), identity.end(), 0);
-  std::vector<int64_t> sorted = identity;
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [&](int64_t a, int64_t b) { return strides[a] > strides[b]; });
-  const bool plain = Fills(identity, sizes, strides) || !Fills(sorted, sizes, strides);
-  return plain ? identity : sorted;
 }
 
 }  // namespace torch_tvm::jit

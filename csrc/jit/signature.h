@@ -7,8 +7,6 @@
 #include <c10/util/SmallVector.h>
 
 #include <cstdint>
-#include <string>
-#include <vector>
 
 namespace torch_tvm::jit {
 
@@ -44,9 +42,5 @@ class Signature {
   size_t refused_input_ = 0;
   const char* refusal_ = nullptr;
 };
-
-// The dimensions of a tensor from outermost to innermost in memory; the identity for a tensor that does not
-// fill its memory (it is read and written through a dense copy).
-std::vector<int64_t> MemoryOrder(c10::IntArrayRef sizes, c10::IntArrayRef strides);
 
 }  // namespace torch_tvm::jit
