@@ -19,7 +19,7 @@ const c10::Symbol& RefusedAttribute() {
   return symbol;
 }
 
-std::shared_ptr<Graph> CopyMarked(const Graph& subgraph, const std::set<size_t>& refused) {
+std::shared_ptr<Graph> CopyMarked(Graph& subgraph, const std::set<size_t>& refused) {
   auto copy = subgraph.copy();
   size_t position = 0;
   for (Node* node : copy->nodes()) {

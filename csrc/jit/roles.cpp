@@ -113,10 +113,10 @@ Role Roles::Find(const Node* node, const Converts& converts) const {
   if (node->kind() == prim::Constant || !node->blocks().empty() || node->hasSideEffects()) {
     return Role::kOutside;
   }
-  if (Writes(node)) return Role::kOutside;
+  if (Writes(node) || !converts(node)) return Role::kOutside;
   if (IsListOperator(node)) return Role::kStructure;
   if (IsShapeArithmetic(node)) return Role::kShape;
-  if (IsRandom(node) || !converts(node)) return Role::kOutside;
+  if (IsRandom(node)) return Role::kOutside;
   const bool tensors = std::all_of(node->outputs().begin(), node->outputs().end(),
                                    [](const Value* v) { return IsTensorOrList(v->type()); });
   return tensors ? Role::kOperator : Role::kOutside;

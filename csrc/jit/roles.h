@@ -17,8 +17,8 @@ enum class Role : uint8_t {
   kShape,      // integer arithmetic on sizes: concrete once the signature is
 };
 
-// Whether the operator of a node converts; the pass asks convert::IsConvertible, and re-partitioning leaves
-// out what was refused.
+// Whether a node converts; the pass asks convert::IsConvertible, and re-partitioning leaves out what was
+// refused.
 using Converts = std::function<bool(const torch::jit::Node*)>;
 
 // The roles of all nodes of `graph` (its blocks included) as it stands now. Nodes that appear later, such

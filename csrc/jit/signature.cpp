@@ -30,7 +30,8 @@ enum Layout : int64_t {
 
 int64_t LayoutOf(const at::Tensor& tensor) {
   const auto* impl = tensor.unsafeGetTensorImpl();
-  int64_t layout = impl->is_contiguous() ? kContiguous : 0;
+  int64_t layout = 0;
+  if (impl->is_contiguous()) layout |= kContiguous;
   if (impl->is_contiguous(at::MemoryFormat::ChannelsLast)) layout |= kChannelsLast;
   if (impl->is_contiguous(at::MemoryFormat::ChannelsLast3d)) layout |= kChannelsLast3d;
   if (impl->is_strides_like_channels_last()) layout |= kSuggestsChannelsLast;
@@ -41,7 +42,7 @@ int64_t LayoutOf(const at::Tensor& tensor) {
 
 }  // namespace
 
-bool Signature::Read(c10::ArrayRef<c10::IValue> inputs, int64_t compile_id) {
+bool SignatureReader::Read(c10::ArrayRef<c10::IValue> inputs, int64_t compile_id) {
   AddWord(compile_id);
   for (size_t i = 0; i < inputs.size(); ++i) {
     refusal_ = Add(inputs[i]);
@@ -54,7 +55,7 @@ bool Signature::Read(c10::ArrayRef<c10::IValue> inputs, int64_t compile_id) {
   return true;
 }
 
-const char* Signature::Add(const c10::IValue& value) {
+const char* SignatureReader::Add(const c10::IValue& value) {
   if (value.isTensor()) return AddTensor(value.toTensor());
   if (value.isNone()) {
     AddWord(Head(Tag::kNone));
@@ -81,7 +82,7 @@ const char* Signature::Add(const c10::IValue& value) {
   return nullptr;
 }
 
-const char* Signature::AddList(const c10::IValue& value) {
+const char* SignatureReader::AddList(const c10::IValue& value) {
   const auto list = value.toListRef();
   const bool ints = value.isIntList();
   if (!ints && !value.isDoubleList() && !value.isBoolList()) {
@@ -97,7 +98,7 @@ const char* Signature::AddList(const c10::IValue& value) {
   return nullptr;
 }
 
-const char* Signature::AddTensor(const at::Tensor& tensor) {
+const char* SignatureReader::AddTensor(const at::Tensor& tensor) {
   if (const char* refusal = TensorRefusal(tensor)) return refusal;
   const int64_t layout = LayoutOf(tensor);
   const auto dtype = static_cast<int64_t>(tensor.scalar_type());
@@ -109,7 +110,7 @@ const char* Signature::AddTensor(const at::Tensor& tensor) {
 }
 
 // Strides of other tensors decide what eager's views of them may do, so they count one by one.
-void Signature::AddStrides(const at::Tensor& tensor) {
+void SignatureReader::AddStrides(const at::Tensor& tensor) {
   for (const int64_t stride : tensor.strides()) AddWord(stride);
 }
 

@@ -1,0 +1,203 @@
+#include "jit/compile.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/record_function.h>
+#include <c10/core/InferenceMode.h>
+#include <ATen/core/grad_mode.h>
+
+#include <chrono>
+#include <utility>
+
+#include "core/log.h"
+#include "core/options.h"
+#include "core/stats.h"
+#include "jit/relay_text.h"
+
+namespace torch_tvm::jit {
+namespace {
+
+namespace ffi = tvm::ffi;
+using convert::Lowered;
+
+runtime::TensorSpec Spec(const convert::TensorInfo& info) {
+  return {info.dtype, info.sizes, info.strides};
+}
+
+const at::Tensor& WeightTensor(const convert::WeightSource& source,
+                               c10::ArrayRef<c10::IValue> inputs) {
+  return source.input >= 0 ? inputs[source.input].toTensor() : source.constant;
+}
+
+template <typename Items, typename Function>
+std::vector<runtime::TensorSpec> Specs(const Items& items, const Function& spec_of) {
+  std::vector<runtime::TensorSpec> specs;
+  for (const auto& item : items) specs.push_back(spec_of(item));
+  return specs;
+}
+
+std::vector<runtime::TensorSpec> InputSpecs(const Lowered& lowered) {
+  return Specs(lowered.input_infos, Spec);
+}
+
+std::vector<runtime::TensorSpec> OutputSpecs(const Lowered& lowered) {
+  std::vector<runtime::TensorSpec> specs;
+  for (const auto& output : lowered.outputs) {
+    if (output.is_tensor) specs.push_back(Spec(output.info));
+  }
+  return specs;
+}
+
+std::vector<runtime::TensorSpec> WeightSpecs(const Lowered& lowered,
+                                             c10::ArrayRef<c10::IValue> inputs) {
+  return Specs(lowered.weights, [&](const convert::WeightSource& source) {
+    const at::Tensor& weight = WeightTensor(source, inputs);
+    return runtime::TensorSpec{weight.scalar_type(), weight.sizes().vec(), weight.strides().vec()};
+  });
+}
+
+ffi::Array<ffi::Array<int64_t>> Orders(const std::vector<runtime::TensorSpec>& specs) {
+  ffi::Array<ffi::Array<int64_t>> orders;
+  for (const auto& spec : specs) {
+    const auto order = runtime::PhysicalOrder(spec.sizes, spec.strides);
+    orders.push_back(ffi::Array<int64_t>(order.begin(), order.end()));
+  }
+  return orders;
+}
+
+ffi::Map<ffi::String, ffi::Any> CompilerOptions(const Options& options) {
+  return {{"opt_level", options.opt_level},     {"target", options.target},
+          {"host", options.host},               {"debug", options.debug},
+          {"debug_runtime", options.debug_runtime}, {"is_training", options.is_training},
+          {"threads", static_cast<int64_t>(at::get_num_threads())}};
+}
+
+runtime::Plan CallCompiler(const Lowered& lowered) {
+  const auto compile = ffi::Function::GetGlobal("torch_tvm.compiler.compile");
+  TORCH_CHECK(compile, "the compiler (torch_tvm.compiler) is not loaded in this process");
+  const ffi::Any plan =
+      (*compile)(lowered.function, static_cast<int64_t>(lowered.inputs.size()),
+                 Orders(InputSpecs(lowered)), Orders(OutputSpecs(lowered)),
+                 CompilerOptions(GetOptions()));
+  return plan.cast<runtime::Plan>();
+}
+
+std::string Describe(const convert::Refusal& refusal) {
+  std::string text = refusal.op + ": " + refusal.reason;
+  if (!refusal.source.empty()) text += ", at " + refusal.source;
+  return text;
+}
+
+void Refuse(const Source& source, const convert::NotConvertible& refused, Partitions* partitions,
+            Compiled* result) {
+  result->error = "NotConvertibleError: torch_tvm cannot compile all of " + source.name +
+                  " for these inputs:";
+  for (const auto& refusal : refused.refusals) {
+    result->refusals.push_back(Describe(refusal));
+    result->error += "\n  " + result->refusals.back();
+  }
+  result->partition = partitions->Get(source.subgraph, source.kinds, refused.refusals);
+}
+
+// A reason has one line: the last of what TVM said says what went wrong.
+std::string Summary(const std::string& message) {
+  const auto end = message.find_last_not_of("\n ");
+  if (end == std::string::npos) return "no message";
+  const auto begin = message.find_last_of('\n', end);
+  return message.substr(begin == std::string::npos ? 0 : begin + 1, end - begin);
+}
+
+void Fail(const Source& source, const std::string& kind, const std::string& message,
+          const Lowered* lowered, Compiled* result) {
+  result->refusals = {"compilation of " + source.name + " failed: " + kind + ": " +
+                      Summary(message)};
+  result->error = "CompileError: " + kind + ": " + message;
+  if (lowered != nullptr) result->error += "\nwhile compiling\n" + RelayText(lowered->function);
+}
+
+class CompileClock {
+ public:
+  ~CompileClock() {
+    const auto spent = std::chrono::steady_clock::now() - start_;
+    Stats::Get().compile_nanoseconds +=
+        std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+void LogRelay(const Source& source, const Lowered& lowered) {
+  if (!GetOptions().debug) return;
+  Log(LogLevel::kDebug, "Relay of " + source.name + ":\n" + RelayText(lowered.function));
+}
+
+void Build(const Source& source, c10::ArrayRef<c10::IValue> inputs, Partitions* partitions,
+           Compiled* result) {
+  std::optional<Lowered> lowered;
+  try {
+    lowered = convert::Lower(source.subgraph, inputs, source.kinds);
+    LogRelay(source, *lowered);
+    const runtime::Plan plan = CallCompiler(*lowered);
+    result->plan = std::make_unique<const CompiledPlan>(plan, *lowered, inputs);
+    ++Stats::Get().compiled;
+  } catch (const convert::NotConvertible& refused) {
+    Refuse(source, refused, partitions, result);
+  } catch (const ffi::Error& error) {
+    if (error.kind() == "KeyboardInterrupt" || error.kind() == "SystemExit") throw;
+    Fail(source, error.kind(), error.message(), lowered ? &*lowered : nullptr, result);
+  } catch (const c10::Error& error) {
+    Fail(source, "Error", error.what_without_backtrace(), lowered ? &*lowered : nullptr, result);
+  } catch (const std::exception& error) {
+    Fail(source, "Error", error.what(), lowered ? &*lowered : nullptr, result);
+  }
+}
+
+}  // namespace
+
+CompiledPlan::CompiledPlan(const runtime::Plan& plan, const Lowered& lowered,
+                           c10::ArrayRef<c10::IValue> inputs)
+    : inputs_(lowered.inputs),
+      weights_(lowered.weights),
+      outputs_(lowered.outputs),
+      executor_(plan, InputSpecs(lowered), WeightSpecs(lowered, inputs),
+                OutputSpecs(lowered)) {}
+
+std::vector<at::Tensor> CompiledPlan::RunTensors(c10::ArrayRef<c10::IValue> inputs) const {
+  c10::SmallVector<c10::TensorImpl*, 8> runtime_inputs;
+  for (const int64_t input : inputs_) {
+    runtime_inputs.push_back(inputs[input].toTensor().unsafeGetTensorImpl());
+  }
+  c10::SmallVector<c10::TensorImpl*, 128> weights;
+  for (const auto& weight : weights_) {
+    weights.push_back(WeightTensor(weight, inputs).unsafeGetTensorImpl());
+  }
+  const auto binding = executor_.Bind(weights);
+  TORCH_CHECK(binding, "torch_tvm: a constant of the model changed its size or dtype");
+  return executor_.Run(runtime_inputs, *binding, GetOptions().debug_runtime);
+}
+
+void CompiledPlan::AppendOutputs(std::vector<at::Tensor> tensors,
+                                 std::vector<c10::IValue>* stack) const {
+  size_t next = 0;
+  for (const auto& output : outputs_) {
+    if (output.is_tensor) {
+      stack->emplace_back(std::move(tensors[next++]));
+    } else {
+      stack->push_back(output.value);
+    }
+  }
+}
+
+std::shared_ptr<Compiled> Compile(const Source& source, c10::ArrayRef<c10::IValue> inputs,
+                                        Partitions* partitions) {
+  // What is made here outlives the call, so that it must not inherit the caller's modes.
+  const c10::InferenceMode no_inference_mode(false);
+  const at::NoGradGuard no_grad;
+  RECORD_FUNCTION("tvm::compile", {});
+  const CompileClock clock;
+  auto result = std::make_shared<Compiled>();
+  Build(source, inputs, partitions, result.get());
+  return result;
+}
+
+}  // namespace torch_tvm::jit

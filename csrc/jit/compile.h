@@ -1,0 +1,62 @@
+// First call with a signature: lowering, compilation, and what becomes of it when one of them fails.
+#pragma once
+
+#include <ATen/core/ivalue.h>
+#include <torch/csrc/jit/ir/ir.h>
+#include <torch/csrc/jit/runtime/interpreter.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "convert/lower.h"
+#include "jit/autograd.h"
+#include "jit/partition.h"
+#include "runtime/executor.h"
+
+namespace torch_tvm::jit {
+
+// A plan and how its parameters and results lie on the interpreter's stack.
+class CompiledPlan {
+ public:
+  // `inputs`: those of the first call.
+  CompiledPlan(const runtime::Plan& plan, const convert::Lowered& lowered,
+               c10::ArrayRef<c10::IValue> inputs);
+
+  // `inputs`: all inputs of the subgraph. Returns the tensors among the outputs.
+  std::vector<at::Tensor> RunTensors(c10::ArrayRef<c10::IValue> inputs) const;
+  // All outputs, given the tensors among them.
+  void AppendOutputs(std::vector<at::Tensor> tensors, std::vector<c10::IValue>* stack) const;
+
+  void ForgetBindings() const { executor_.ForgetBindings(); }
+
+ private:
+  std::vector<int64_t> inputs_;                  // subgraph input of each runtime parameter
+  std::vector<convert::WeightSource> weights_;   // of each weight parameter
+  std::vector<convert::OutputSource> outputs_;   // of each subgraph output
+  mutable runtime::Executor executor_;
+};
+
+// What one signature became. At most one of `plan` and `partition` is there; with neither, the interpreter
+// runs the whole subgraph.
+struct Compiled {
+  std::unique_ptr<const CompiledPlan> plan;
+  std::shared_ptr<const torch::jit::Code> partition;
+  std::vector<std::string> refusals;  // why there is no plan: one line each
+  std::string error;                  // the same, as strict mode raises it
+  mutable Differentiability differentiability;
+};
+
+// What is compiled.
+struct Source {
+  std::string name;
+  std::shared_ptr<torch::jit::Graph> subgraph;
+  std::vector<convert::InputKind> kinds;
+};
+
+// Never throws for a subgraph that cannot be compiled: that is remembered like a plan. An interrupt by the
+// user passes through.
+std::shared_ptr<Compiled> Compile(const Source& source, c10::ArrayRef<c10::IValue> inputs,
+                                        Partitions* partitions);
+
+}  // namespace torch_tvm::jit

@@ -1,0 +1,152 @@
+#include "jit/group.h"
+
+#include <ATen/record_function.h>
+#include <torch/csrc/jit/passes/utils/subgraph_utils.h>
+#include <torch/csrc/jit/runtime/custom_operator.h>
+
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+
+#include "core/options.h"
+#include "core/stats.h"
+#include "jit/autograd.h"
+#include "jit/eligibility.h"
+#include "jit/fork.h"
+#include "jit/merge.h"
+#include "jit/pass.h"
+#include "jit/subgraph_key.h"
+
+namespace torch_tvm::jit {
+namespace {
+
+using torch::jit::Node;
+
+// Groups that are alive, by subgraph. Leaked: groups may outlive every static.
+struct Registry {
+  std::mutex mutex;
+  std::unordered_map<std::string, std::weak_ptr<Group>> groups;
+
+  static Registry& Get() {
+    static auto* registry = new Registry;
+    return *registry;
+  }
+
+  std::vector<std::shared_ptr<Group>> Alive() {
+    std::lock_guard<std::mutex> lock(mutex);
+    std::vector<std::shared_ptr<Group>> alive;
+    for (auto& [key, weak] : groups) {
+      if (auto group = weak.lock()) alive.push_back(std::move(group));
+    }
+    return alive;
+  }
+
+  void Sweep() {
+    std::erase_if(groups, [](const auto& entry) { return entry.second.expired(); });
+  }
+};
+
+const torch::jit::RegisterOperators registered({torch::jit::Operator(
+    GroupSymbol(),
+    [](const Node* node) -> torch::jit::Operation {
+      return [group = Group::ForNode(node)](Stack& stack) { group->Run(stack); };
+    },
+    c10::AliasAnalysisKind::PURE_FUNCTION)});
+
+}  // namespace
+
+std::shared_ptr<Group> Group::ForNode(const Node* node) {
+  Source source;
+  source.subgraph = node->g(c10::attr::Subgraph)->copy();
+  source.kinds = InputKinds(node);
+  constexpr size_t kNameLength = 60;
+  source.name =
+      "tvm::" + torch::jit::SubgraphUtils::generateNameForGraph(source.subgraph, kNameLength, "group");
+  const auto key = SubgraphKey(*source.subgraph, source.kinds);
+  if (!key) return std::make_shared<Group>(std::move(source));
+
+  Registry& registry = Registry::Get();
+  std::lock_guard<std::mutex> lock(registry.mutex);
+  if (auto group = registry.groups[*key].lock()) return group;
+  registry.Sweep();
+  auto group = std::make_shared<Group>(std::move(source));
+  registry.groups[*key] = group;
+  return group;
+}
+
+Group::Group(Source source)
+    : source_(std::move(source)),
+      code_(source_.subgraph, "tvm_fallback"),
+      num_inputs_(source_.subgraph->inputs().size()) {
+  ++Stats::Get().groups;
+}
+
+Group::~Group() { --Stats::Get().groups; }
+
+void Group::Run(Stack& stack) {
+  if (!IsEnabled()) return Interpret(stack);
+  if (InForkedChild()) return FallBack(stack, "in a forked child process", /*may_raise=*/true);
+  if (const char* refusal = ThreadRefusal()) return FallBack(stack, refusal, !IsTracing());
+
+  const auto inputs = torch::jit::last(stack, num_inputs_);
+  SignatureReader reader;
+  if (!reader.Read(inputs, GetOptions().compile_id)) {
+    return FallBack(stack, DescribeInput(reader), /*may_raise=*/true);
+  }
+  RECORD_FUNCTION(source_.name, inputs);
+  const auto result = cache_.GetOrCompile(reader.signature(), GetOptions().max_signatures, [&] {
+    return Cache::Outcome{Compile(source_, inputs, &partitions_), ""};
+  });
+  if (result.state == Cache::State::kReentrant) {
+    return FallBack(stack, "called by the compiler while it compiles", /*may_raise=*/false);
+  }
+  if (result.value->plan && !result.compiled_now) {
+    Stats::Get().cache_hits.fetch_add(1, std::memory_order_relaxed);
+  }
+  RunCompiled(stack, reader, *result.value);
+}
+
+void Group::RunCompiled(Stack& stack, const SignatureReader& reader, const Compiled& compiled) {
+  if (!compiled.plan) return RunRefused(stack, compiled);
+  if (reader.needs_grad()) return RunWithGrad(*this, compiled, stack);
+  auto outputs = compiled.plan->RunTensors(torch::jit::last(stack, num_inputs_));
+  torch::jit::drop(stack, num_inputs_);
+  compiled.plan->AppendOutputs(std::move(outputs), &stack);
+}
+
+void Group::RunRefused(Stack& stack, const Compiled& compiled) const {
+  TORCH_CHECK(!GetOptions().strict, compiled.error);
+  for (const auto& reason : compiled.refusals) Stats::Get().CountReason(reason);
+  if (compiled.partition) {
+    torch::jit::InterpreterState(*compiled.partition).run(stack);
+  } else {
+    Stats::Get().fallbacks.fetch_add(1, std::memory_order_relaxed);
+    Interpret(stack);
+  }
+}
+
+void Group::FallBack(Stack& stack, const std::string& reason, bool may_raise) const {
+  TORCH_CHECK(!may_raise || !GetOptions().strict, "NotConvertibleError: torch_tvm cannot run ",
+              source_.name, ": ", reason);
+  Stats::Get().CountFallback(reason);
+  RECORD_FUNCTION(source_.name, torch::jit::last(stack, num_inputs_));
+  Interpret(stack);
+}
+
+void Group::Interpret(Stack& stack) const { torch::jit::InterpreterState(code_).run(stack); }
+
+std::string Group::DescribeInput(const SignatureReader& reader) const {
+  const auto* value = source_.subgraph->inputs()[reader.refused_input()];
+  return "input %" + value->debugName() + " of " + source_.name + " " + reader.refusal();
+}
+
+void Group::Clear() {
+  cache_.Clear();
+  partitions_.Clear();
+}
+
+void ClearGroups() {
+  for (const auto& group : Registry::Get().Alive()) group->Clear();
+}
+
+}  // namespace torch_tvm::jit
