@@ -11,7 +11,7 @@
 #include "core/log.h"
 #include "core/options.h"
 #include "core/stats.h"
-#include "jit/relay_text.h"
+#include "relay/text_printer.h"
 
 namespace torch_tvm::jit {
 namespace {
@@ -98,20 +98,19 @@ void Refuse(const Source& source, const convert::NotConvertible& refused, Partit
   result->partition = partitions->Get(source.subgraph, source.kinds, refused.refusals);
 }
 
-// A reason has one line: the last of what TVM said says what went wrong.
-std::string Summary(const std::string& message) {
-  const auto end = message.find_last_not_of("\n ");
-  if (end == std::string::npos) return "no message";
-  const auto begin = message.find_last_of('\n', end);
-  return message.substr(begin == std::string::npos ? 0 : begin + 1, end - begin);
+// A reason has one line.
+std::string FirstLine(const std::string& message) {
+  const auto begin = message.find_first_not_of("\n ");
+  if (begin == std::string::npos) return "no message";
+  return message.substr(begin, message.find('\n', begin) - begin);
 }
 
 void Fail(const Source& source, const std::string& kind, const std::string& message,
           const Lowered* lowered, Compiled* result) {
   result->refusals = {"compilation of " + source.name + " failed: " + kind + ": " +
-                      Summary(message)};
+                      FirstLine(message)};
   result->error = "CompileError: " + kind + ": " + message;
-  if (lowered != nullptr) result->error += "\nwhile compiling\n" + RelayText(lowered->function);
+  if (lowered != nullptr) result->error += "\nwhile compiling\n" + relay::AsText(lowered->function);
 }
 
 class CompileClock {
@@ -128,7 +127,7 @@ class CompileClock {
 
 void LogRelay(const Source& source, const Lowered& lowered) {
   if (!GetOptions().debug) return;
-  Log(LogLevel::kDebug, "Relay of " + source.name + ":\n" + RelayText(lowered.function));
+  Log(LogLevel::kDebug, "Relay of " + source.name + ":\n" + relay::AsText(lowered.function));
 }
 
 void Build(const Source& source, c10::ArrayRef<c10::IValue> inputs, Partitions* partitions,
@@ -188,7 +187,7 @@ void CompiledPlan::AppendOutputs(std::vector<at::Tensor> tensors,
   }
 }
 
-std::shared_ptr<Compiled> Compile(const Source& source, c10::ArrayRef<c10::IValue> inputs,
+std::shared_ptr<const Compiled> Compile(const Source& source, c10::ArrayRef<c10::IValue> inputs,
                                         Partitions* partitions) {
   // What is made here outlives the call, so that it must not inherit the caller's modes.
   const c10::InferenceMode no_inference_mode(false);

@@ -28,13 +28,11 @@ class CompiledPlan {
   // All outputs, given the tensors among them.
   void AppendOutputs(std::vector<at::Tensor> tensors, std::vector<c10::IValue>* stack) const;
 
-  void ForgetBindings() const { executor_.ForgetBindings(); }
-
  private:
   std::vector<int64_t> inputs_;                  // subgraph input of each runtime parameter
   std::vector<convert::WeightSource> weights_;   // of each weight parameter
   std::vector<convert::OutputSource> outputs_;   // of each subgraph output
-  mutable runtime::Executor executor_;
+  runtime::Executor executor_;
 };
 
 // What one signature became. At most one of `plan` and `partition` is there; with neither, the interpreter
@@ -56,7 +54,7 @@ struct Source {
 
 // Never throws for a subgraph that cannot be compiled: that is remembered like a plan. An interrupt by the
 // user passes through.
-std::shared_ptr<Compiled> Compile(const Source& source, c10::ArrayRef<c10::IValue> inputs,
+std::shared_ptr<const Compiled> Compile(const Source& source, c10::ArrayRef<c10::IValue> inputs,
                                         Partitions* partitions);
 
 }  // namespace torch_tvm::jit

@@ -94,16 +94,17 @@ void Group::Run(Stack& stack) {
     return FallBack(stack, DescribeInput(reader), /*may_raise=*/true);
   }
   RECORD_FUNCTION(source_.name, inputs);
-  const auto result = cache_.GetOrCompile(reader.signature(), GetOptions().max_signatures, [&] {
-    return Cache::Outcome{Compile(source_, inputs, &partitions_), ""};
-  });
-  if (result.state == Cache::State::kReentrant) {
-    return FallBack(stack, "called by the compiler while it compiles", /*may_raise=*/false);
-  }
-  if (result.value->plan && !result.compiled_now) {
+  auto compiled = cache_.Find(reader.hash(), reader.words());
+  if (compiled == nullptr) {
+    compiled = cache_.GetOrBuild(reader.hash(), reader.words(), GetOptions().max_signatures,
+                                 [&] { return Compile(source_, inputs, &partitions_); });
+  } else if (compiled->plan) {
     Stats::Get().cache_hits.fetch_add(1, std::memory_order_relaxed);
   }
-  RunCompiled(stack, reader, *result.value);
+  if (compiled == nullptr) {
+    return FallBack(stack, "called by the compiler while it compiles", /*may_raise=*/false);
+  }
+  RunCompiled(stack, reader, *compiled);
 }
 
 void Group::RunCompiled(Stack& stack, const SignatureReader& reader, const Compiled& compiled) {

@@ -43,8 +43,6 @@ class TORCH_TVM_API Group : public std::enable_shared_from_this<Group> {
   void Clear();
 
  private:
-  using Cache = runtime::CompileCache<Compiled>;
-
   void FallBack(Stack& stack, const std::string& reason, bool may_raise) const;
   void RunCompiled(Stack& stack, const SignatureReader& reader, const Compiled& compiled);
   void RunRefused(Stack& stack, const Compiled& compiled) const;
@@ -54,7 +52,7 @@ class TORCH_TVM_API Group : public std::enable_shared_from_this<Group> {
   const torch::jit::Code code_;
   const size_t num_inputs_;
   Partitions partitions_;
-  Cache cache_;
+  runtime::CompileCache<Compiled> cache_;
 };
 
 // Forgets plans, bindings and packed weights of all groups that are alive.

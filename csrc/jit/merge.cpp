@@ -40,7 +40,7 @@ bool AllCanLeave(const Node* node) {
 
 // A node of the subgraph that gives out a list or a number in disguise; null if there is none.
 Node* FindForbiddenOutput(Node* group) {
-  const auto subgraph = SubgraphUtils::getSubgraph(group);
+  const auto subgraph = group->g(c10::attr::Subgraph);
   const Roles roles(*subgraph, [](const Node*) { return true; });
   for (Value* output : subgraph->outputs()) {
     if (!CanLeaveGroup(output->type()) || roles.IsShapeTensor(output)) return output->node();

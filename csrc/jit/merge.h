@@ -8,12 +8,13 @@
 #include <memory>
 #include <vector>
 
+#include "core/api.h"
 #include "jit/roles.h"
 
 namespace torch_tvm::jit {
 
 // The kind of a group's node: tvm::CompilationGroup.
-c10::Symbol GroupSymbol();
+TORCH_TVM_API c10::Symbol GroupSymbol();
 
 // Groups in the graph and all its blocks, in execution order.
 std::vector<torch::jit::Node*> FindGroups(torch::jit::Block* block);

@@ -7,8 +7,7 @@
 #include <c10/util/SmallVector.h>
 
 #include <cstdint>
-
-#include "runtime/compile_cache.h"
+#include <span>
 
 namespace torch_tvm::jit {
 
@@ -18,9 +17,8 @@ class SignatureReader {
   // on the way. False if an input cannot go to compiled code: refused_input() and refusal() say why.
   bool Read(c10::ArrayRef<c10::IValue> inputs, int64_t compile_id);
 
-  runtime::Signature signature() const {
-    return runtime::Signature({words_.data(), words_.size()});
-  }
+  std::span<const int64_t> words() const { return {words_.data(), words_.size()}; }
+  size_t hash() const { return hash_; }
 
   // Whether gradients must be recorded: some input requires them and grad mode is on.
   bool needs_grad() const { return needs_grad_; }
@@ -33,9 +31,14 @@ class SignatureReader {
   const char* AddTensor(const at::Tensor& tensor);
   const char* AddList(const c10::IValue& value);
   void AddStrides(const at::Tensor& tensor);
-  void AddWord(int64_t word) { words_.push_back(word); }
+  void AddWord(int64_t word) {
+    words_.push_back(word);
+    hash_ = (hash_ ^ static_cast<size_t>(word)) * 0x9E3779B97F4A7C15u;
+    hash_ ^= hash_ >> 32;
+  }
 
   c10::SmallVector<int64_t, 48> words_;
+  size_t hash_ = 0;
   bool needs_grad_ = false;
   size_t refused_input_ = 0;
   const char* refusal_ = nullptr;

@@ -1,12 +1,17 @@
 // The Python face of the core; the only file that knows Python.
-#include <torch/csrc/utils/pybind.h>
+#include <torch/csrc/jit/python/pybind_utils.h>
 #include <torch/version.h>
 
+#include <memory>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "core/options.h"
 #include "core/stats.h"
+#include "jit/group.h"
+#include "jit/merge.h"
+#include "jit/pass.h"
 #include "python/convert.h"
 
 namespace torch_tvm {
@@ -73,6 +78,33 @@ void BindCore(py::module_& module) {
   module.def("is_enabled", &IsEnabled);
   module.def("stats", &StatsToDict);
   module.def("reset_stats", [] { Stats::Get().Reset(); });
+  module.def("clear_cache", &jit::ClearGroups);
+}
+
+using GraphPtr = std::shared_ptr<torch::jit::Graph>;
+
+// Groups also inside what other passes made (differentiable graphs and the like).
+void CollectGroups(torch::jit::Block* block, std::vector<GraphPtr>* subgraphs) {
+  for (torch::jit::Node* node : block->nodes()) {
+    for (auto* inner : node->blocks()) CollectGroups(inner, subgraphs);
+    if (!node->hasAttribute(torch::jit::attr::Subgraph)) continue;
+    const GraphPtr subgraph = node->g(torch::jit::attr::Subgraph);
+    if (node->kind() == jit::GroupSymbol()) {
+      subgraphs->push_back(subgraph);
+    } else {
+      CollectGroups(subgraph->block(), subgraphs);
+    }
+  }
+}
+
+// For tests and for looking at what the pass did.
+void BindInspection(py::module_& module) {
+  module.def("fuse_graph", [](GraphPtr graph) { jit::FuseGroups(graph); });
+  module.def("group_subgraphs", [](const GraphPtr& graph) {
+    std::vector<GraphPtr> subgraphs;
+    CollectGroups(graph->block(), &subgraphs);
+    return subgraphs;
+  });
 }
 
 }  // namespace
@@ -83,4 +115,5 @@ PYBIND11_MODULE(_C, module) {
   torch_tvm::CheckTorchVersion();
   torch_tvm::BindCore(module);
   torch_tvm::BindConvert(module);
+  torch_tvm::BindInspection(module);
 }
