@@ -1,0 +1,311 @@
+"""The fusion pass: which nodes become groups, and that nothing else changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import torch_tvm
+from torch_tvm import _C
+
+
+def fuse(text: str) -> tuple[torch._C.Graph, list[list[str]]]:
+    """Run the pass on a graph given as IR text; return it and the operators of each group."""
+    graph = torch._C.parse_ir(text)
+    _C.fuse_graph(graph)
+    torch._C._jit_pass_lint(graph)
+    return graph, groups(graph)
+
+
+def groups(graph: torch._C.Graph) -> list[list[str]]:
+    """Return the operators of each group, constants left out."""
+    return [operators(subgraph) for subgraph in _C.group_subgraphs(graph)]
+
+
+def operators(graph: torch._C.Graph) -> list[str]:
+    return [node.kind() for node in graph.nodes() if node.kind() != "prim::Constant"]
+
+
+def groups_of(function: Any, *inputs: Any) -> list[list[str]]:
+    """Return the groups of what the executor made of a function at a call."""
+    function(*inputs)
+    return groups(torch.jit.last_executed_optimized_graph())
+
+
+def test_a_chain_is_one_group() -> None:
+    graph, found = fuse("""
+graph(%a : Tensor, %b : Tensor, %c : Tensor):
+  %one : int = prim::Constant[value=1]()
+  %m : Tensor = aten::mul(%a, %b)
+  %s : Tensor = aten::add(%m, %c, %one)
+  %r : Tensor = aten::relu(%s)
+  return (%r)""")
+    assert found == [["aten::mul", "aten::add", "aten::relu"]]
+    assert operators(graph) == ["tvm::CompilationGroup"]
+
+
+def test_a_producer_with_two_users_is_taken_once() -> None:
+    _, found = fuse("""
+graph(%a : Tensor):
+  %one : int = prim::Constant[value=1]()
+  %r : Tensor = aten::relu(%a)
+  %t : Tensor = aten::tanh(%r)
+  %s : Tensor = aten::add(%r, %t, %one)
+  return (%s, %t)""")
+    assert [sorted(group) for group in found] == [["aten::add", "aten::relu", "aten::tanh"]]
+
+
+def test_writes_to_inputs_stay_outside() -> None:
+    graph, found = fuse("""
+graph(%a : Tensor, %b : Tensor):
+  %one : int = prim::Constant[value=1]()
+  %w : Tensor = aten::mul_(%a, %b)
+  %s : Tensor = aten::add(%a, %b, %one)
+  %r : Tensor = aten::relu(%s)
+  %t : Tensor = aten::tanh(%r)
+  return (%t)""")
+    assert found == [["aten::relu", "aten::tanh"]]  # the sum reads what is written
+    assert operators(graph) == ["aten::mul_", "aten::add", "tvm::CompilationGroup"]
+
+
+def test_writes_to_fresh_tensors_are_made_functional() -> None:
+    _, found = fuse("""
+graph(%a : Tensor, %b : Tensor):
+  %m : Tensor = aten::mul(%a, %b)
+  %r : Tensor = aten::relu_(%m)
+  %t : Tensor = aten::tanh_(%r)
+  return (%t)""")
+    assert found == [["aten::mul", "aten::relu", "aten::tanh"]]
+
+
+def test_writes_through_views_stay_outside() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = x * 2
+        y[0].mul_(3)
+        return y.relu().tanh()
+
+    traced = torch.jit.trace(function, torch.rand(3, 3))
+    x = torch.rand(3, 3)
+    assert groups_of(traced, x) == [["aten::relu", "aten::tanh"]]
+    torch.testing.assert_close(traced(x), function(x))
+
+
+def test_an_output_may_not_alias_an_input() -> None:
+    graph, found = fuse("""
+graph(%a : Tensor):
+  %zero : int = prim::Constant[value=0]()
+  %one : int = prim::Constant[value=1]()
+  %v : Tensor = aten::transpose(%a, %zero, %one)
+  %r : Tensor = aten::relu(%v)
+  %t : Tensor = aten::tanh(%r)
+  return (%t, %v)""")
+    assert found == [["aten::relu", "aten::tanh"]]
+    assert operators(graph) == ["aten::transpose", "tvm::CompilationGroup"]
+
+
+def test_outputs_may_not_alias_each_other() -> None:
+    graph, found = fuse("""
+graph(%a : Tensor):
+  %zero : int = prim::Constant[value=0]()
+  %one : int = prim::Constant[value=1]()
+  %r : Tensor = aten::relu(%a)
+  %t : Tensor = aten::tanh(%r)
+  %v : Tensor = aten::transpose(%t, %zero, %one)
+  return (%t, %v)""")
+    assert found == [["aten::relu", "aten::tanh"]]
+    assert operators(graph) == ["tvm::CompilationGroup", "aten::transpose"]
+
+
+@pytest.mark.parametrize(("train", "found"), [(True, ["aten::relu", "aten::tanh"]), (False, None)])
+def test_dropout_in_training_is_random(train: bool, found: list[str] | None) -> None:
+    _, groups_found = fuse(f"""
+graph(%a : Tensor):
+  %p : float = prim::Constant[value=0.5]()
+  %train : bool = prim::Constant[value={int(train)}]()
+  %d : Tensor = aten::dropout(%a, %p, %train)
+  %r : Tensor = aten::relu(%d)
+  %t : Tensor = aten::tanh(%r)
+  return (%t)""")
+    assert groups_found == [found or ["aten::dropout", "aten::relu", "aten::tanh"]]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_in_training_writes_its_statistics(training: bool) -> None:
+    _, found = fuse(f"""
+graph(%x : Tensor, %w : Tensor, %b : Tensor, %mean : Tensor, %var : Tensor):
+  %eps : float = prim::Constant[value=1e-05]()
+  %momentum : float = prim::Constant[value=0.1]()
+  %training : bool = prim::Constant[value={int(training)}]()
+  %y : Tensor = aten::batch_norm(%x, %w, %b, %mean, %var, %training, %momentum, %eps, %training)
+  %r : Tensor = aten::relu(%y)
+  %t : Tensor = aten::tanh(%r)
+  return (%t)""")
+    assert found == [["aten::relu", "aten::tanh"] if training else ["aten::batch_norm", "aten::relu", "aten::tanh"]]
+
+
+def test_shape_arithmetic_is_absorbed() -> None:
+    _, found = fuse("""
+graph(%a : Tensor):
+  %zero : int = prim::Constant[value=0]()
+  %two : int = prim::Constant[value=2]()
+  %minus : int = prim::Constant[value=-1]()
+  %r : Tensor = aten::relu(%a)
+  %n : int = aten::size(%r, %zero)
+  %d : int = aten::mul(%n, %two)
+  %shape : int[] = prim::ListConstruct(%d, %minus)
+  %v : Tensor = aten::reshape(%r, %shape)
+  %t : Tensor = aten::tanh(%v)
+  return (%t)""")
+    assert len(found) == 1
+    assert {"aten::size", "aten::mul", "prim::ListConstruct", "aten::reshape"} <= set(found[0])
+
+
+def test_traced_shape_arithmetic_on_tensors_is_absorbed() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = x.relu()
+        return y.view(y.size(0) * 2, y.size(1) // 2).tanh()
+
+    traced = torch.jit.trace(function, torch.rand(4, 4), check_trace=False)
+    found = groups_of(traced, torch.rand(4, 4))
+    assert len(found) == 1
+    assert {"prim::NumToTensor", "aten::Int", "aten::view"} <= set(found[0])
+    x = torch.rand(6, 8)
+    torch.testing.assert_close(traced(x), function(x))
+
+
+def test_numbers_read_from_data_stay_outside() -> None:
+    _, found = fuse("""
+graph(%a : Tensor, %n : Tensor):
+  %one : int = prim::Constant[value=1]()
+  %k : int = aten::Int(%n)
+  %r : Tensor = aten::relu(%a)
+  %s : Tensor = aten::add(%r, %k, %one)
+  return (%s)""")
+    assert found == [["aten::relu", "aten::add"]]
+
+
+def test_shape_arithmetic_alone_is_no_group() -> None:
+    graph, found = fuse("""
+graph(%a : Tensor):
+  %zero : int = prim::Constant[value=0]()
+  %n : int = aten::size(%a, %zero)
+  %d : int = aten::mul(%n, %n)
+  %s : int = aten::add(%d, %n)
+  return (%s)""")
+    assert found == []
+    assert operators(graph) == ["aten::size", "aten::mul", "aten::add"]
+
+
+def test_lists_do_not_leave_a_group() -> None:
+    graph, found = fuse("""
+graph(%a : Tensor, %b : Tensor):
+  %zero : int = prim::Constant[value=0]()
+  %r : Tensor = aten::relu(%a)
+  %t : Tensor = aten::tanh(%b)
+  %l : Tensor[] = prim::ListConstruct(%r, %t)
+  %c : Tensor = aten::cat(%l, %zero)
+  %s : Tensor = aten::sigmoid(%c)
+  return (%s, %l)""")
+    for group in found:
+        assert "prim::ListConstruct" not in group
+    assert "prim::ListConstruct" in operators(graph)
+
+
+def test_lists_inside_are_taken() -> None:
+    _, found = fuse("""
+graph(%a : Tensor, %b : Tensor):
+  %zero : int = prim::Constant[value=0]()
+  %r : Tensor = aten::relu(%a)
+  %l : Tensor[] = prim::ListConstruct(%r, %b)
+  %c : Tensor = aten::cat(%l, %zero)
+  return (%c)""")
+    assert found == [["aten::relu", "prim::ListConstruct", "aten::cat"]]
+
+
+def test_small_groups_are_undone() -> None:
+    text = """
+graph(%a : Tensor):
+  %r : Tensor = aten::relu(%a)
+  %t : Tensor = aten::tanh(%r)
+  return (%t)"""
+    with torch_tvm.enabled(min_group_size=3):
+        graph, found = fuse(text)
+        assert found == []
+        assert operators(graph) == ["aten::relu", "aten::tanh"]
+    with torch_tvm.enabled(min_group_size=2):
+        assert len(fuse(text)[1]) == 1
+
+
+def test_single_operators_on_request() -> None:
+    with torch_tvm.enabled(min_group_size=1):
+        assert fuse("graph(%a : Tensor):\n  %r : Tensor = aten::relu(%a)\n  return (%r)")[1] == [["aten::relu"]]
+
+
+def test_groups_form_inside_branches_and_loops() -> None:
+    @torch.jit.script
+    def function(x: torch.Tensor, n: int) -> torch.Tensor:
+        for _ in range(n):
+            if bool(x.sum() > 100.0):
+                x = torch.relu(x).tanh()
+            else:
+                x = torch.sigmoid(x).exp()
+        return x
+
+    found = groups_of(function, torch.rand(3), 20)
+    assert ["aten::relu", "aten::tanh"] in found
+    assert ["aten::sigmoid", "aten::exp"] in found
+
+
+def test_scopes_are_not_crossed() -> None:
+    @torch.jit.script
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(x)
+        with torch.no_grad():
+            z = torch.tanh(y).exp()
+        return torch.sigmoid(z + y) * 2.0
+
+    x = torch.rand(3, requires_grad=True)
+    for group in groups_of(function, x):
+        assert not ({"aten::tanh", "aten::exp"} & set(group) and {"aten::relu", "aten::sigmoid"} & set(group))
+    (gradient,) = torch.autograd.grad(function(x).sum(), x)
+    y = x.relu()
+    z = y.detach().tanh().exp()
+    (expected,) = torch.autograd.grad((torch.sigmoid(z + y) * 2.0).sum(), x)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_parameters_and_buffers_are_weights() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.rand(3))
+            self.register_buffer("b", torch.rand(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x * self.w + self.b)
+
+    traced = torch.jit.trace(Model(), torch.rand(3), check_trace=False)
+    traced(torch.rand(3))
+    (group,) = [n for n in torch.jit.last_executed_optimized_graph().nodes() if n.kind() == "tvm::CompilationGroup"]
+    kinds = dict(zip([value.debugName() for value in group.inputs()], group.is_("input_kinds"), strict=True))
+    assert sorted(kinds.values()) == [0, 1, 1]
+    assert kinds["x"] == 0
+
+
+def test_nothing_is_fused_while_disabled() -> None:
+    torch_tvm.disable()
+    traced = torch.jit.trace(lambda x: x.relu().tanh(), torch.rand(3), check_trace=False)
+    traced(torch.rand(3))
+    assert groups_of(traced, torch.rand(3)) == []
+
+
+def test_profiled_runs_are_restored() -> None:
+    torch_tvm.disable()
+    before = torch._C._jit_get_num_profiled_runs()
+    torch_tvm.enable()
+    assert torch._C._jit_get_num_profiled_runs() == 0
+    torch_tvm.disable()
+    assert torch._C._jit_get_num_profiled_runs() == before
