@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -153,7 +154,7 @@ def layers(target: CpuTarget, threads: int) -> Iterator[Layer]:
     """Make the rows of the table one by one."""
 
     def conv(
-        name: str, channels: int, filters: int, size: int, kernel: int, stride: int = 1, **changes: object
+        name: str, channels: int, filters: int, size: int, kernel: int, stride: int = 1, **changes: Any
     ) -> Layer:
         pad = kernel // 2
         workload = Conv2d(
