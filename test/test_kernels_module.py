@@ -11,7 +11,7 @@ from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import tir
-from torch_tvm.kernels.module import compile_kernels
+from torch_tvm.kernels.module import check_arguments, compile_kernels
 from torch_tvm.kernels.target import host_target, parse_target
 
 
@@ -37,11 +37,11 @@ def blocks_kernel(rows: int, columns: int) -> PrimFunc:
     return te.create_prim_func([source, te.compute((rows,), lambda row: total[row] * 2.0)])
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_many_kernels(threads: int) -> None:
+@pytest.mark.parametrize(("threads", "checked"), [(1, True), (2, False)])
+def test_many_kernels(threads: int, checked: bool) -> None:
     functions = {f"scale_{i}": scale_kernel(float(i)) for i in range(11)}
     functions["blocks"] = blocks_kernel(3, 5)
-    compiled = compile_kernels(functions, host_target(), threads)
+    compiled = compile_kernels(functions, host_target(), threads, checked=checked)
     assert list(sorted(compiled)) == sorted(functions)
     gc.collect()
     source = torch.randn(37)
@@ -69,6 +69,16 @@ def test_wrong_shape_is_refused() -> None:
     compiled = compile_kernels({"scale": scale_kernel(3.0)}, host_target())
     with pytest.raises((ValueError, TypeError, RuntimeError, AssertionError), match="shape"):
         compiled["scale"](torch.randn(36), torch.randn(37))
+
+
+def test_arguments_are_checked_once_instead_of_at_each_call() -> None:
+    function = scale_kernel(3.0)
+    check_arguments(function, [((37,), "float32"), ((37,), "float32")])
+    for wrong in (((37, 1), "float32"), ((36,), "float32"), ((37,), "float64")):
+        with pytest.raises(ValueError, match=r"unnamed: expected tensors \[\(\(37,\), 'float32'\)"):
+            check_arguments(function, [((37,), "float32"), wrong])
+    with pytest.raises(ValueError, match="unnamed: expected tensors"):
+        check_arguments(function, [((37,), "float32")])
 
 
 def test_nothing_to_compile() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import tvm_ffi
 
 from torch_tvm import runtime
-from torch_tvm.kernels.module import compile_kernels
+from torch_tvm.kernels.module import check_arguments, compile_kernels
 from torch_tvm.kernels.target import CpuTarget
 
 from .launch import Argument, Kernel, Launch
@@ -26,7 +26,10 @@ def build_kernels(launches: Sequence[Launch], target: CpuTarget) -> dict[Kernel,
         count[kernel.name] += 1
         names[kernel] = f"{kernel.name}_{number}"
     functions = {name: kernel.build(name) for kernel, name in names.items()}
-    compiled = compile_kernels(functions, target)
+    for launch in launches:
+        arguments = [(a.shape, a.dtype) for a in (*launch.inputs, *launch.outputs)]
+        check_arguments(functions[names[launch.kernel]], arguments)
+    compiled = compile_kernels(functions, target, checked=False)
     return {kernel: (name, compiled[name]) for kernel, name in names.items()}
 
 
