@@ -17,10 +17,6 @@ namespace {
 // per 100 weights.
 constexpr uint32_t kCallsPerSweep = 4096;
 
-uint32_t VersionOf(const c10::TensorImpl* tensor) {
-  return tensor->version_counter().enabled() ? tensor->version_counter().current_version() : 0;
-}
-
 template <typename T>
 c10::weak_intrusive_ptr<T> Weak(T* target) {
   return c10::weak_intrusive_ptr<T>(c10::intrusive_ptr<T>::unsafe_reclaim_from_nonowning(target));
@@ -56,38 +52,37 @@ class Registry {
 
 }  // namespace
 
-WeightIdentity::WeightIdentity(c10::TensorImpl* weight)
+WeightIdentity::WeightIdentity(const c10::TensorImpl* weight)
     : impl_(weight),
       storage_(weight->unsafe_storage().unsafeGetStorageImpl()),
       data_(storage_->data()),
       offset_(weight->storage_offset()),
       version_(VersionOf(weight)),
       dtype_(weight->dtype()),
-      weak_impl_(Weak(weight)),
-      weak_storage_(Weak(weight->unsafe_storage().unsafeGetStorageImpl())) {
-  geometry_.append(weight->sizes().begin(), weight->sizes().end());
-  geometry_.append(weight->strides().begin(), weight->strides().end());
+      rank_(static_cast<uint16_t>(weight->sizes().size())),
+      few_{} {
+  const c10::IntArrayRef sizes = weight->sizes(), strides = weight->strides();
+  if (rank_ <= kInlineRank) {
+    std::copy(sizes.begin(), sizes.end(), few_);
+    std::copy(strides.begin(), strides.end(), few_ + kInlineRank);
+  } else {
+    many_sizes_ = sizes.vec();
+    many_strides_ = strides.vec();
+  }
 }
 
-bool WeightIdentity::Matches(const c10::TensorImpl* weight) const {
-  if (weight != impl_ || weight->unsafe_storage().unsafeGetStorageImpl() != storage_ ||
-      storage_->data() != data_ || VersionOf(weight) != version_ ||
-      weight->storage_offset() != offset_ || weight->dtype() != dtype_) {
-    return false;
-  }
-  const c10::IntArrayRef sizes = weight->sizes();
-  return 2 * sizes.size() == geometry_.size() &&
-         std::equal(sizes.begin(), sizes.end(), geometry_.begin()) &&
-         std::equal(weight->strides().begin(), weight->strides().end(),
-                    geometry_.begin() + sizes.size());
-}
+WeakWeight::WeakWeight(c10::TensorImpl* weight)
+    : tensor(Weak(weight)), storage(Weak(weight->unsafe_storage().unsafeGetStorageImpl())) {}
 
 Binding::Binding(std::shared_ptr<const Program> program, BorrowedTensors weights)
     : program_(std::move(program)), tensors_(program_->tensors()) {
   const PlanObj& plan = program_->plan();
   // Before packing, so that a write during it shows as a change.
   identities_.reserve(weights.size());
-  for (c10::TensorImpl* weight : weights) identities_.emplace_back(weight);
+  for (c10::TensorImpl* weight : weights) {
+    identities_.emplace_back(weight);
+    weak_.emplace_back(weight);
+  }
   if (plan.packed_bytes > 0) packed_ = Block(plan.packed_bytes);
   const std::vector<char*> addresses = Addresses(weights);
   Program::Fill(program_->binding_sources(), addresses, tensors_.data());
@@ -137,8 +132,8 @@ bool Binding::IsFor(BorrowedTensors weights) const {
 }
 
 bool Binding::Died() const {
-  return std::any_of(identities_.begin(), identities_.end(),
-                     [](const WeightIdentity& identity) { return identity.Died(); });
+  return std::any_of(weak_.begin(), weak_.end(),
+                     [](const WeakWeight& weight) { return weight.Died(); });
 }
 
 BindingCache::BindingCache(std::shared_ptr<const Program> program, std::vector<TensorSpec> weights)
