@@ -25,7 +25,9 @@ Index = Any  # int or PrimExpr
 # Nanoseconds per vector of 64 bytes, measured on Zen 5: a load or store that hits L2, an instruction of one or a few machine
 # instructions, a polynomial, a libm call (per lane).
 _MEMORY_NS, _SIMPLE_NS, _POLYNOMIAL_NS, _LIBM_NS = 2.0, 0.5, 6.0, 8.0
-_POLYNOMIALS = frozenset("exp expm1 log log1p log2 log10 tanh sigmoid erf gelu gelu_tanh silu divide sqrt rsqrt".split())
+_POLYNOMIALS = frozenset(
+    "exp expm1 log log1p log2 log10 tanh sigmoid erf gelu gelu_tanh silu divide sqrt rsqrt".split()
+)
 _LIBM = frozenset("sin cos tan sinh cosh asin acos atan power mod trunc_mod floor_mod floor_divide".split())
 
 
@@ -83,7 +85,9 @@ class Elementwise:
 
 def _complete(given: Sequence[View | None], operands: Sequence[Operand]) -> tuple[View, ...]:
     padded = given or (None,) * len(operands)
-    return tuple(view or views.contiguous(operand.shape) for view, operand in zip(padded, operands, strict=True))
+    return tuple(
+        view or views.contiguous(operand.shape) for view, operand in zip(padded, operands, strict=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,9 @@ def default_schedule(workload: Elementwise, target: CpuTarget, threads: int) -> 
 
 def preferred_lanes(expression: Expression, target: CpuTarget) -> int:
     """Lanes that fill one register with the widest values; 16-bit floats are computed in 32 bits."""
-    dtypes = [operand.dtype for operand in expression.inputs] + [step.dtype for step in expression.instructions]
+    dtypes = [operand.dtype for operand in expression.inputs] + [
+        step.dtype for step in expression.instructions
+    ]
     computed = ["float32" if dtype in ("float16", "bfloat16") else dtype for dtype in dtypes]
     return min(target.lanes(dtype) for dtype in computed)
 
@@ -154,5 +160,7 @@ def _vector(
         for buffer, offset, step in zip(buffers[:count], offsets, steps, strict=False)
     ]
     results = emit(expression, loads, lanes)
-    for buffer, offset, step, value in zip(buffers[count:], offsets[count:], steps[count:], results, strict=True):
+    for buffer, offset, step, value in zip(
+        buffers[count:], offsets[count:], steps[count:], results, strict=True
+    ):
         views.store(buffer, value, offset, step, lanes)

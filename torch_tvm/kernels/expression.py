@@ -90,7 +90,9 @@ def _rules() -> Iterator[tuple[str, _Rule]]:
     def each(names: str, rule: _Rule) -> Iterator[tuple[str, _Rule]]:
         return ((name, rule) for name in names.split())
 
-    yield from each("add subtract multiply floor_divide floor_mod trunc_divide trunc_mod mod power", _Rule(2, _NUMBERS))
+    yield from each(
+        "add subtract multiply floor_divide floor_mod trunc_divide trunc_mod mod power", _Rule(2, _NUMBERS)
+    )
     yield from each("divide leaky_relu", _Rule(2, FLOATS))
     yield from each("maximum minimum", _Rule(2, DTYPES))
     yield from each("clip", _Rule(3, _NUMBERS))
@@ -120,8 +122,8 @@ class Expression:
     Value ids 0 .. len(inputs) - 1 are the inputs; instruction k defines id len(inputs) + k. All outputs have shape `shape`.
     Every instruction computes exactly what PyTorch's operator of the same meaning computes on equal dtypes: promotion is
     spelled out as `cast`. float16 and bfloat16 are computed in float32 and rounded after every instruction, as eager does.
-    `floor_mod` has the sign of the divisor (torch.remainder); `mod` and `trunc_mod` that of the dividend (torch.fmod). Integer division by a tensor is refused
-    here: eager raises for a zero divisor, which a kernel cannot.
+    `floor_mod` has the sign of the divisor (torch.remainder); `mod` and `trunc_mod` that of the dividend (torch.fmod). Integer
+    division by a tensor is refused here: eager raises for a zero divisor, which a kernel cannot.
 
     Examples
     --------
@@ -149,7 +151,9 @@ class Expression:
         """Check shapes, ids, operator names and dtypes; kernels rely on them."""
         for position, operand in enumerate(self.inputs):
             if not _broadcasts(operand.shape, self.shape):
-                raise ValueError(f"input {position} of shape {operand.shape} does not broadcast to {self.shape}")
+                raise ValueError(
+                    f"input {position} of shape {operand.shape} does not broadcast to {self.shape}"
+                )
         dtypes = [operand.dtype for operand in self.inputs]
         for instruction in self.instructions:
             _check_instruction(instruction, dtypes)
@@ -196,10 +200,13 @@ def emit(expression: Expression, loads: Sequence[PrimExpr], lanes: int) -> list[
     for instruction in expression.instructions:
         dtypes = tuple(expression.dtype_of(arg) for arg in instruction.args)
         args = tuple(
-            instructions.constant(arg, lanes) if isinstance(arg, Scalar) else values[arg] for arg in instruction.args
+            instructions.constant(arg, lanes) if isinstance(arg, Scalar) else values[arg]
+            for arg in instruction.args
         )
         values.append(instructions.apply(instruction, args, dtypes, lanes))
-    return [instructions.pack(values[output], expression.dtype_of(output), lanes) for output in expression.outputs]
+    return [
+        instructions.pack(values[output], expression.dtype_of(output), lanes) for output in expression.outputs
+    ]
 
 
 def _check_dtype(dtype: str, what: str) -> None:
@@ -231,7 +238,9 @@ def _check_instruction(instruction: Instruction, dtypes: Sequence[str]) -> None:
             raise ValueError(f"{op} takes a {rule.first} as its first argument, got {kinds[0]}")
         kinds = kinds[1:]
     if len(set(kinds)) != 1 or kinds[0] not in rule.operands:
-        raise ValueError(f"{op} takes arguments of one dtype among {', '.join(rule.operands)}; got {', '.join(kinds)}")
+        raise ValueError(
+            f"{op} takes arguments of one dtype among {', '.join(rule.operands)}; got {', '.join(kinds)}"
+        )
     expected = {"same": kinds[0], "bool": "bool", "free": instruction.dtype}[rule.result]
     if instruction.dtype != expected:
         raise ValueError(f"{op} of {kinds[0]} gives {expected}, not {instruction.dtype}")
@@ -244,7 +253,9 @@ def _check_constants(instruction: Instruction) -> None:
     if op in _INTEGER_DIVISIONS and instruction.dtype in INTS:
         divisor = args[1]
         if not isinstance(divisor, Scalar) or divisor.value == 0:
-            raise ValueError(f"{op} of {instruction.dtype} takes a constant divisor other than 0, got {divisor}")
+            raise ValueError(
+                f"{op} of {instruction.dtype} takes a constant divisor other than 0, got {divisor}"
+            )
     if op in ("clip", "leaky_relu") and not all(isinstance(arg, Scalar) for arg in args[1:]):
         raise ValueError(f"{op} takes constants after its first argument, got {args[1:]}")
     for arg in args:

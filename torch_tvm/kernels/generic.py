@@ -86,7 +86,9 @@ def _walk(node: Any) -> Iterator[Any]:
         for item in node:
             yield from _walk(item)
         return
-    if not isinstance(node, tvm.ir.Node | tirx.Stmt) or isinstance(node, tirx.Buffer | tirx.Var | tvm.ir.Span):
+    if not isinstance(node, tvm.ir.Node | tirx.Stmt) or isinstance(
+        node, tirx.Buffer | tirx.Var | tvm.ir.Span
+    ):
         return
     yield node
     for field in type(node).__tvm_ffi_type_info__.fields:
@@ -95,7 +97,11 @@ def _walk(node: Any) -> Iterator[Any]:
 
 
 def _calls(node: Any) -> set[str]:
-    return {str(call.op.name) for call in _walk(node) if isinstance(call, tvm.ir.Call) and isinstance(call.op, tvm.ir.Op)}
+    return {
+        str(call.op.name)
+        for call in _walk(node)
+        if isinstance(call, tvm.ir.Call) and isinstance(call.op, tvm.ir.Op)
+    }
 
 
 def _is_opaque(node: Any) -> bool:
@@ -115,12 +121,14 @@ def _is_inlineable(sch: s_tir.Schedule, root: Any, rv: Any) -> bool:
         return False
     variables = [iter_var.var for iter_var in block.iter_vars]
     indices = list(store.indices)
-    if len(indices) != len(variables) or any(not a.same_as(b) for a, b in zip(indices, variables, strict=True)):
+    if len(indices) != len(variables) or any(
+        not a.same_as(b) for a, b in zip(indices, variables, strict=True)
+    ):
         return False
     if any(rv_out == rv for rv_out in sch.get_output_blocks(root)):
         return False
     consumers = sch.get_consumers(rv)
-    if not consumers or _calls(store) - _CHEAP_INTRINSICS and len(consumers) > 1:
+    if not consumers or (_calls(store) - _CHEAP_INTRINSICS and len(consumers) > 1):
         return False
     return all(_is_spatial(sch.get(consumer)) for consumer in consumers)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tvm.tirx.script import builder as T  # noqa: N812  TVM's own name for it
+from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import tir, vector_math
 from torch_tvm.kernels.expression import FLOATS, INTS, Instruction, Scalar, is_nan
@@ -27,7 +27,9 @@ _INT_BITS = {"uint8": 8, "int8": 8, "int16": 16, "int32": 32, "int64": 64}
 def unpack(load: Value, dtype: str, lanes: int) -> Value:
     """Hold a vector that was loaded as `dtype` in the form that `apply` works on."""
     if dtype == "bfloat16":
-        bits = T.cast(T.reinterpret(tir.vector_dtype("uint16", lanes), load), tir.vector_dtype("uint32", lanes))
+        bits = T.cast(
+            T.reinterpret(tir.vector_dtype("uint16", lanes), load), tir.vector_dtype("uint32", lanes)
+        )
         shifted = T.shift_left(bits, tir.constant(16, "uint32", lanes))
         load = T.reinterpret(tir.vector_dtype("float32", lanes), shifted)
     elif dtype == "float16":
@@ -41,7 +43,9 @@ def pack(value: Value, dtype: str, lanes: int) -> Value:
         return T.cast(value, tir.vector_dtype("float16", lanes))
     if dtype == "bfloat16":
         bits = T.reinterpret(tir.vector_dtype("uint32", lanes), value)
-        high = T.cast(T.shift_right(bits, tir.constant(16, "uint32", lanes)), tir.vector_dtype("uint16", lanes))
+        high = T.cast(
+            T.shift_right(bits, tir.constant(16, "uint32", lanes)), tir.vector_dtype("uint16", lanes)
+        )
         return T.reinterpret(tir.vector_dtype("bfloat16", lanes), high)
     return value
 
@@ -55,7 +59,7 @@ def constant(scalar: Scalar, lanes: int) -> Value:
 def apply(instruction: Instruction, args: Sequence[Value], dtypes: Sequence[str], lanes: int) -> Value:
     """Emit one instruction on held values and hold its result."""
     scope = _Scope(instruction, _held_dtype(dtypes[-1]), dtypes[-1], lanes)
-    if len(args) == 2 and args[0] is args[1]:  # noqa: PLR2004
+    if len(args) == 2 and args[0] is args[1]:
         args = (args[0], scope.hold(args[1]))  # a second buffer, or TVM would see x - x and x == x
     return _EMITTERS[instruction.op](scope, *args)
 
@@ -104,7 +108,7 @@ class _Scope:
     def wrap(self, value: Value) -> Value:
         """Hold an integer result that may have overflowed: LLVM marks 32 and 64-bit arithmetic as never doing so."""
         bits = _INT_BITS[self.dtype]
-        if bits < 32:  # noqa: PLR2004
+        if bits < 32:
             return self.hold(value)
         carrier = self.as_dtype(f"float{bits}")
         fenced = T.call_llvm_pure_intrin(carrier, "llvm.arithmetic.fence", T.reinterpret(carrier, value))
@@ -212,7 +216,9 @@ def _power(s: _Scope, base: Value, exponent: Value) -> Value:
     if scalar is None:
         return s.round(vector_math.call("pow", (base, exponent), s.held, s.lanes))
     special = _SCALAR_POWERS.get(float(scalar.value))
-    return s.round(special(s, base) if special else vector_math.call("pow", (base, exponent), s.held, s.lanes))
+    return s.round(
+        special(s, base) if special else vector_math.call("pow", (base, exponent), s.held, s.lanes)
+    )
 
 
 def _square(s: _Scope, x: Value) -> Value:
@@ -304,7 +310,9 @@ def _bitwise_not(s: _Scope, x: Value) -> Value:
     return s.hold(T.Not(x) if s.dtype == "bool" else T.bitwise_not(x))
 
 
-def _shift(s: _Scope, x: Value, count: Value, shift: Callable[[Value, Value], Value], *, right: bool) -> Value:
+def _shift(
+    s: _Scope, x: Value, count: Value, shift: Callable[[Value, Value], Value], *, right: bool
+) -> Value:
     """Shift; a count outside 0 .. bits - 1 shifts everything out, as in eager (and is undefined in LLVM)."""
     last = s.const(_INT_BITS[s.dtype] - 1)
     valid = s.truth(T.And(s.truth(s.const(0) <= count), s.truth(count <= last)))
@@ -367,7 +375,7 @@ def _cast(s: _Scope, x: Value) -> Value:
     held = _held_dtype(target)
     if target == "bool":
         return x if source == "bool" else s.unlike(x, s.const(0))
-    if source in FLOATS and target in INTS and _INT_BITS[target] < 32:  # noqa: PLR2004
+    if source in FLOATS and target in INTS and _INT_BITS[target] < 32:
         x = s.hold(T.cast(x, s.as_dtype("int32")), "int32")  # the low bits of a wider integer, as eager
     if _held_dtype(source) != held:
         x = T.cast(x, s.as_dtype(held))

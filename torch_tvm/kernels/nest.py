@@ -29,12 +29,10 @@ def task_count(nanoseconds: float, threads: int) -> int:
 
 def advance(space: Space, offsets: Sequence[Index], indices: Sequence[Index], loop: int) -> list[Index]:
     """Offsets of all operands after moving by `indices` along the loops from `loop` on."""
-    moved = []
-    for offset, strides in zip(offsets, space.strides, strict=True):
-        for index, stride in zip(indices, strides[loop:], strict=False):
-            offset = offset + index * stride
-        moved.append(offset)
-    return moved
+    return [
+        sum((index * stride for index, stride in zip(indices, strides[loop:], strict=False)), start=offset)
+        for offset, strides in zip(offsets, space.strides, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

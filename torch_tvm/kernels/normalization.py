@@ -87,7 +87,9 @@ def layer_norm(
     4
     """
     affine = affine_epilogue(shape, shape[len(shape) - dims :], dtype, scale=scale, shift=shift)
-    return Normalize(identity(shape, dtype), tuple(range(len(shape) - dims, len(shape))), epsilon, epilogue=affine)
+    return Normalize(
+        identity(shape, dtype), tuple(range(len(shape) - dims, len(shape))), epsilon, epilogue=affine
+    )
 
 
 def affine_epilogue(
@@ -150,7 +152,9 @@ def build(workload: Normalize, schedule: Schedule, target: CpuTarget, name: str)
 
         def centered(point: Point) -> Value:
             value = row.load(point)
-            return value if mean is None else tir.materialise(value - row.spread(mean, point), held, point.lanes)
+            return (
+                value if mean is None else tir.materialise(value - row.spread(mean, point), held, point.lanes)
+            )
 
         def squared(point: Point) -> Value:
             value = centered(point)

@@ -89,23 +89,43 @@ class Pool2d:
         """Check operator, sizes and dtype."""
         if self.operator not in ("max", "avg"):
             raise ValueError(f"pooling is 'max' or 'avg', got {self.operator!r}")
-        if self.dtype == "bool" or self.operator == "avg" and self.dtype not in FLOATS:
-            raise ValueError(f"{self.operator} pooling takes {'floats' if self.operator == 'avg' else 'numbers'}, got {self.dtype}")
+        if self.dtype == "bool" or (self.operator == "avg" and self.dtype not in FLOATS):
+            raise ValueError(
+                f"{self.operator} pooling takes {'floats' if self.operator == 'avg' else 'numbers'}, got {self.dtype}"
+            )
         if self.operator == "avg" and self.dilation != (1, 1):
             raise ValueError(f"average pooling takes dilation (1, 1), got {self.dilation}")
-        if math.prod(self.shape) == 0 or min(self.kernel + self.stride + self.dilation) < 1 or self.divisor == 0:
-            raise ValueError(f"sizes, kernel, stride, dilation and divisor of pooling are positive, got {self}")
+        if (
+            math.prod(self.shape) == 0
+            or min(self.kernel + self.stride + self.dilation) < 1
+            or self.divisor == 0
+        ):
+            raise ValueError(
+                f"sizes, kernel, stride, dilation and divisor of pooling are positive, got {self}"
+            )
         if min(self.result.shape) < 1:
-            raise ValueError(f"pooling of {self.shape} with kernel {self.kernel} gives the shape {self.result.shape}")
+            raise ValueError(
+                f"pooling of {self.shape} with kernel {self.kernel} gives the shape {self.result.shape}"
+            )
         rows.check_epilogue(self.epilogue, self.result)
 
     @property
     def axes(self) -> tuple[Axis, Axis]:
         """The windows along height and width."""
         if self.output_size is not None:
-            return tuple(_adaptive(size, out) for size, out in zip(self.shape[1:3], self.output_size, strict=True))  # type: ignore[return-value]
+            return tuple(
+                _adaptive(size, out) for size, out in zip(self.shape[1:3], self.output_size, strict=True)
+            )  # type: ignore[return-value]
         return tuple(  # type: ignore[return-value]
-            _regular(self.shape[1 + d], self.kernel[d], self.stride[d], self.padding[d], self.padding[d + 2], self.dilation[d], self.ceil_mode)
+            _regular(
+                self.shape[1 + d],
+                self.kernel[d],
+                self.stride[d],
+                self.padding[d],
+                self.padding[d + 2],
+                self.dilation[d],
+                self.ceil_mode,
+            )
             for d in range(2)
         )
 
@@ -156,7 +176,9 @@ class Axis:
         return T.min(self.kernel, self.size + self.after - start)
 
 
-def _regular(size: int, kernel: int, stride: int, before: int, after: int, dilation: int, ceil_mode: bool) -> Axis:
+def _regular(
+    size: int, kernel: int, stride: int, before: int, after: int, dilation: int, ceil_mode: bool
+) -> Axis:
     free = size + before + after - dilation * (kernel - 1) - 1
     outputs = (-(-free // stride) if ceil_mode else free // stride) + 1
     if ceil_mode and (outputs - 1) * stride >= size + before:
@@ -185,7 +207,9 @@ def build(workload: Pool2d, schedule: Schedule, target: CpuTarget, name: str) ->
     outputs = rows.complete(workload.output_views, epilogue.output_operands)
     operands = (*epilogue.inputs[1:], *epilogue.output_operands)
     all_views = (*further, *outputs)
-    strides = [views.broadcast_strides(v, o.shape, epilogue.shape) for v, o in zip(all_views, operands, strict=True)]
+    strides = [
+        views.broadcast_strides(v, o.shape, epilogue.shape) for v, o in zip(all_views, operands, strict=True)
+    ]
     parameters = [tir.Parameter("x", workload.shape, workload.dtype)] + [
         tir.Parameter(f"{'y' if k >= len(further) else 'x'}{k}", view.buffer_shape, operand.dtype)
         for k, (view, operand) in enumerate(zip(all_views, operands, strict=True))
@@ -195,7 +219,10 @@ def build(workload: Pool2d, schedule: Schedule, target: CpuTarget, name: str) ->
         flat = [views.flat(b, p.shape, p.dtype) for b, p in zip(buffers, parameters, strict=True)]
 
         def store(at: Sequence[Index], value: Value, lanes: int) -> None:
-            offsets = [v.offset + sum(i * s for i, s in zip(at, st, strict=True)) for v, st in zip(all_views, strides, strict=True)]
+            offsets = [
+                v.offset + sum(i * s for i, s in zip(at, st, strict=True))
+                for v, st in zip(all_views, strides, strict=True)
+            ]
             loads = [views.load(flat[1 + k], offsets[k], strides[k][3], lanes) for k in range(len(further))]
             for k, result in enumerate(emit(epilogue, [value, *loads], lanes), start=len(further)):
                 views.store(flat[1 + k], result, offsets[k], strides[k][3], lanes)
@@ -280,7 +307,9 @@ class _Pooling:
                 tap(top + i * height.dilation, left + j * width.dilation)
         value = tir.load(total, (0,), lanes)
         if not largest:
-            value = T.Div(value, tir.materialise(self._divisor(y, x, held, lanes, inside=inside), held, lanes))
+            value = T.Div(
+                value, tir.materialise(self._divisor(y, x, held, lanes, inside=inside), held, lanes)
+            )
         self.store((n, y, x, c), tir.materialise(value, held, lanes), lanes)
 
     def _divisor(self, y: Index, x: Index, dtype: str, lanes: int, *, inside: bool) -> Value:

@@ -70,11 +70,15 @@ class Reduce:
         """Check operator, axes, dtype and epilogue."""
         rows.check_source(self.source, self.axes, self.views)
         if self.operator not in OPERATORS:
-            raise ValueError(f"unknown reduction {self.operator!r}; the reductions are {', '.join(OPERATORS)}")
+            raise ValueError(
+                f"unknown reduction {self.operator!r}; the reductions are {', '.join(OPERATORS)}"
+            )
         if self.operator in _FLOAT_ONLY and self.dtype not in FLOATS:
             raise ValueError(f"{self.operator} takes a floating-point dtype, got {self.dtype}")
         if (self.operator in _BOOL_ONLY) != (self.dtype == "bool"):
-            raise ValueError(f"{', '.join(_BOOL_ONLY)} and only they take bool; {self.operator} got {self.dtype}")
+            raise ValueError(
+                f"{', '.join(_BOOL_ONLY)} and only they take bool; {self.operator} got {self.dtype}"
+            )
         rows.check_epilogue(self.epilogue, self.result)
 
     @property
@@ -86,12 +90,21 @@ class Reduce:
     def result(self) -> Operand:
         """Shape of the result and the dtype that it is computed in."""
         shape = self.source.shape
-        kept = tuple(1 if d in self.axes else size for d, size in enumerate(shape) if self.keepdims or d not in self.axes)
+        kept = tuple(
+            1 if d in self.axes else size
+            for d, size in enumerate(shape)
+            if self.keepdims or d not in self.axes
+        )
         return Operand(kept, "int64" if self.operator in _INDICES else rows.accumulation_dtype(self.dtype))
 
 
 def of(
-    shape: tuple[int, ...], operator: str, axes: tuple[int, ...], dtype: str = "float32", *, keepdims: bool = False
+    shape: tuple[int, ...],
+    operator: str,
+    axes: tuple[int, ...],
+    dtype: str = "float32",
+    *,
+    keepdims: bool = False,
 ) -> Reduce:
     """Make the workload that reduces a tensor.
 

@@ -71,11 +71,13 @@ def layout(
     lead = strides[0]
     groups = [[d for d in range(len(shape)) if d not in axes], [d for d in range(len(shape)) if d in axes]]
     contiguous = [d for d, size in enumerate(shape) if size > 1 and abs(lead[d]) == 1]
-    along_row = bool(contiguous) and contiguous[-1] in axes or math.prod(shape[d] for d in groups[0]) == 1
+    along_row = (bool(contiguous) and contiguous[-1] in axes) or math.prod(shape[d] for d in groups[0]) == 1
     spaces = []
     for group, keep_order in zip(groups, (False, ordered), strict=True):
         # Dimensions that the first operand is broadcast over go outermost.
-        dims = group if keep_order else sorted(group, key=lambda d: (-abs(lead[d]) if lead[d] else -math.inf, d))
+        dims = (
+            group if keep_order else sorted(group, key=lambda d: (-abs(lead[d]) if lead[d] else -math.inf, d))
+        )
         spaces.append(views.collapse([shape[d] for d in dims], [[s[d] for d in dims] for s in strides]))
     return Layout(spaces[0], spaces[1], along_row)
 
@@ -97,8 +99,12 @@ def check_source(source: Expression, axes: Sequence[int], given: Sequence[View |
 
 def check_epilogue(epilogue: Expression | None, result: Operand) -> None:
     """Raise ValueError unless an epilogue takes what the kernel computes."""
-    if epilogue is not None and (not epilogue.inputs or epilogue.inputs[0] != result or epilogue.shape != result.shape):
-        raise ValueError(f"the epilogue's input 0 and shape are {result}, got {epilogue.inputs[:1]}, {epilogue.shape}")
+    if epilogue is not None and (
+        not epilogue.inputs or epilogue.inputs[0] != result or epilogue.shape != result.shape
+    ):
+        raise ValueError(
+            f"the epilogue's input 0 and shape are {result}, got {epilogue.inputs[:1]}, {epilogue.shape}"
+        )
 
 
 def rounding(shape: tuple[int, ...], dtype: str) -> Expression:
@@ -187,7 +193,15 @@ class Accumulator:
 class Row:
     """What the body of a row kernel works with: one row, or `lanes` rows at once."""
 
-    def __init__(self, found: Layout, source: Expression, buffers: Sequence[Any], offsets: Sequence[Index], lanes: int, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        found: Layout,
+        source: Expression,
+        buffers: Sequence[Any],
+        offsets: Sequence[Index],
+        lanes: int,
+        schedule: Schedule,
+    ) -> None:
         self._layout, self._source, self._buffers, self._offsets = found, source, buffers, offsets
         self.along_row = found.along_row
         self.width = schedule.lanes if found.along_row else lanes
@@ -205,7 +219,9 @@ class Row:
         count = len(self._source.inputs)
         loads = [
             views.load(buffer, offset, self._step(operand), point.lanes)
-            for operand, (buffer, offset) in enumerate(zip(self._buffers[:count], point.offsets, strict=False))
+            for operand, (buffer, offset) in enumerate(
+                zip(self._buffers[:count], point.offsets, strict=False)
+            )
         ]
         dtype = self._source.dtype_of(self._source.outputs[0])
         return instructions.unpack(emit(self._source, loads, point.lanes)[0], dtype, point.lanes)
@@ -231,12 +247,25 @@ class Row:
         """Call `step` for every vector of the row; `flush` at least every `FLUSH` steps of one accumulator."""
         self._loops(0, self._offsets, 0, step, flush)
 
-    def _loops(self, loop: int, offsets: Sequence[Index], position: Index, step: Callable[[Point], None], flush: Callable[[], None] | None) -> None:
+    def _loops(
+        self,
+        loop: int,
+        offsets: Sequence[Index],
+        position: Index,
+        step: Callable[[Point], None],
+        flush: Callable[[], None] | None,
+    ) -> None:
         space = self._layout.reduced
         size = space.sizes[loop]
         if loop < len(space.sizes) - 1:
             with tir.loop(size) as index:
-                self._loops(loop + 1, advance(space, offsets, [index], loop), (position + index) * space.sizes[loop + 1], step, flush)
+                self._loops(
+                    loop + 1,
+                    advance(space, offsets, [index], loop),
+                    (position + index) * space.sizes[loop + 1],
+                    step,
+                    flush,
+                )
             return
         lanes = self.width if self.along_row else 1
         vectors, tail = divmod(size, lanes)
@@ -277,7 +306,9 @@ def needs_cascade(found: Layout, lanes: int) -> bool:
 def complete(given: Sequence[View | None], operands: Sequence[Operand]) -> tuple[View, ...]:
     """The given views, contiguous ones where there is none."""
     padded = given or (None,) * len(operands)
-    return tuple(view or views.contiguous(operand.shape) for view, operand in zip(padded, operands, strict=True))
+    return tuple(
+        view or views.contiguous(operand.shape) for view, operand in zip(padded, operands, strict=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -287,7 +318,9 @@ class Parts:
     source: Expression
     source_views: tuple[View, ...]
     epilogue: Expression
-    epilogue_strides: tuple[tuple[int, ...], ...]  # of inputs[1:] and of each output, over the whole iteration space
+    epilogue_strides: tuple[
+        tuple[int, ...], ...
+    ]  # of inputs[1:] and of each output, over the whole iteration space
     epilogue_views: tuple[View, ...]
 
     @property
@@ -322,7 +355,9 @@ def finish(row: Row, parts: Parts, value: Value, point: Point) -> None:
         row.write(first + extra + position, result, point)
 
 
-def kernel(parts: Parts, found: Layout, schedule: Schedule, name: str, body: Callable[[Row], None]) -> PrimFunc:
+def kernel(
+    parts: Parts, found: Layout, schedule: Schedule, name: str, body: Callable[[Row], None]
+) -> PrimFunc:
     """The function `name` that calls `body` for every row."""
     parameters = parts.parameters
     bases = tuple(view.offset for view in parts.all_views)

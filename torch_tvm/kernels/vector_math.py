@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tvm.tirx.script import builder as T  # noqa: N812  TVM's own name for it
+from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import tir
 
@@ -69,7 +69,9 @@ def exp(x: Value, lanes: int) -> Value:
     exponent = _hold(T.cast(n, tir.vector_dtype("int32", lanes)), lanes, "int32")
     half = _hold(T.shift_right(exponent, _int(1, lanes)), lanes, "int32")
     # Two factors: 2^n itself is no float32 for results that overflow or are denormal.
-    return _hold((q + _c(1.0, lanes)) * _power_of_two(half, lanes) * _power_of_two(exponent - half, lanes), lanes)
+    return _hold(
+        (q + _c(1.0, lanes)) * _power_of_two(half, lanes) * _power_of_two(exponent - half, lanes), lanes
+    )
 
 
 def expm1(x: Value, lanes: int) -> Value:
@@ -177,7 +179,9 @@ def call(name: str, args: Sequence[Value], dtype: str, lanes: int) -> Value:
         tir.store(buffer, arg, (0,), lanes)
     result = tir.scratch(dtype, lanes)
     with T.serial(0, lanes) as lane:
-        T.buffer_store(result, T.call_pure_extern(dtype, symbol, *(buffer[lane] for buffer in inputs)), [lane])
+        T.buffer_store(
+            result, T.call_pure_extern(dtype, symbol, *(buffer[lane] for buffer in inputs)), [lane]
+        )
     return tir.load(result, (0,), lanes)
 
 

@@ -41,7 +41,9 @@ class View:
         low = self.offset + sum(step for step in reach if step < 0)
         high = self.offset + sum(step for step in reach if step > 0)
         if low < 0 or high >= math.prod(self.buffer_shape):
-            raise ValueError(f"{what} reads elements {low} to {high} of a tensor of shape {self.buffer_shape}")
+            raise ValueError(
+                f"{what} reads elements {low} to {high} of a tensor of shape {self.buffer_shape}"
+            )
 
 
 def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
