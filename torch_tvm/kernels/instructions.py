@@ -168,7 +168,7 @@ def _divide(s: _Scope, a: Value, b: Value) -> Value:
 
 def _trunc_divide(s: _Scope, a: Value, b: Value) -> Value:
     if s.is_float:
-        return s.round(s.llvm("trunc", s.hold(T.Div(a, b))))
+        return s.llvm("trunc", _divide(s, a, b))  # eager rounds a 16-bit quotient first
     if s.scalar(1) == Scalar(-1, s.dtype):
         return s.wrap(s.const(0) - a)  # the smallest integer divided by -1 traps
     return s.hold(T.Div(a, b))

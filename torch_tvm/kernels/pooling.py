@@ -103,9 +103,10 @@ class Pool2d:
             raise ValueError(
                 f"sizes, kernel, stride, dilation and divisor of pooling are positive, got {self}"
             )
-        if min(self.result.shape) < 1:
+        outputs = tuple(axis.outputs for axis in self.axes)
+        if min(outputs) < 1:
             raise ValueError(
-                f"pooling of {self.shape} with kernel {self.kernel} gives the shape {self.result.shape}"
+                f"pooling of {self.shape} with kernel {self.kernel} gives an image of size {outputs}"
             )
         rows.check_epilogue(self.epilogue, self.result)
 
@@ -237,7 +238,7 @@ class _Pooling:
     """The loops of one kernel; `store((n, y, x, c), value, lanes)` takes the results."""
 
     workload: Pool2d
-    image: Any
+    image: views.Memory
     schedule: Schedule
     store: Callable[[Sequence[Index], Value, int], None]
 
@@ -293,7 +294,7 @@ class _Pooling:
         def tap(row: Index, column: Index) -> None:
             _, rows_in, columns_in, channels = workload.shape
             offset = ((n * rows_in + row) * columns_in + column) * channels + c
-            value = instructions.unpack(tir.load(self.image, (offset,), lanes), workload.dtype, lanes)
+            value = instructions.unpack(views.load(self.image, offset, 1, lanes), workload.dtype, lanes)
             tir.store(total, combine(tir.load(total, (0,), lanes), value, lanes), (0,), lanes)
 
         if inside:

@@ -26,9 +26,9 @@ Value = Any  # PrimExpr
 Combine = Callable[[Value, Value, int], Value]
 ValueAt = Callable[["Point"], Value]
 
-# Independent accumulators that hide the latency of an addition (4 cycles, 2 a cycle), and the additions that one takes before it is
-# added to a second level: the error of a float32 sum then grows with sqrt-like slowness, below that of eager's cascade.
-UNROLL, FLUSH = 4, 64
+# Independent accumulators hide the latency of an addition (4 cycles, two a cycle). After FLUSH additions one is added to a second
+# level with Kahan's compensation, so that the error of a float32 sum stays that of FLUSH additions however long the row is.
+UNROLL, FLUSH = 4, 16
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,13 @@ class Accumulator:
     def __init__(self, row: Row, initial: float | int | bool, dtype: str, combine: Combine) -> None:
         self._row, self._dtype, self._combine = row, dtype, combine
         self._initial = initial
-        self._slots = [row.scratch(dtype) for _ in range(UNROLL)]
-        self._totals: list[Any] = []
-        for slot in self._slots:
-            self._fill(slot)
+        self._slots = [self._filled() for _ in range(UNROLL)]
+        self._totals: list[tuple[Any, Any]] = []
+
+    def _filled(self) -> Any:
+        buffer = self._row.scratch(self._dtype)
+        self._fill(buffer)
+        return buffer
 
     def _fill(self, buffer: Any) -> None:
         lanes = self._row.width
@@ -152,28 +155,29 @@ class Accumulator:
         held = tir.load(buffer, (0,), point.lanes)
         tir.store(buffer, self._combine(held, value, point.lanes), (0,), point.lanes)
 
+    def cascade(self) -> None:
+        """Give a sum a second level: a total and what its roundings have lost, for each accumulator."""
+        self._totals = [(self._filled(), self._filled()) for _ in range(UNROLL)]
+
     def flush(self) -> None:
         """Move what has accumulated to the second level."""
-        if not self._totals:
-            raise AssertionError("cascade() comes first")
         lanes = self._row.width
-        for slot, total in zip(self._slots, self._totals, strict=True):
-            added = self._combine(tir.load(total, (0,), lanes), tir.load(slot, (0,), lanes), lanes)
-            tir.store(total, added, (0,), lanes)
+        for slot, (total, lost) in zip(self._slots, self._totals, strict=True):
+            old = tir.load(total, (0,), lanes)
+            value = tir.materialise(
+                tir.load(slot, (0,), lanes) - tir.load(lost, (0,), lanes), self._dtype, lanes
+            )
+            new = tir.materialise(old + value, self._dtype, lanes)
+            grown = tir.materialise(new - old, self._dtype, lanes)
+            tir.store(lost, grown - value, (0,), lanes)
+            tir.store(total, new, (0,), lanes)
             self._fill(slot)
-
-    def cascade(self) -> Accumulator:
-        """Add a second level, for `flush`."""
-        self._totals = [self._row.scratch(self._dtype) for _ in range(UNROLL)]
-        for total in self._totals:
-            self._fill(total)
-        return self
 
     def result(self) -> Value:
         """Combine all accumulators: a scalar where vectors run along the row, else one vector of rows."""
         if self._totals:
             self.flush()
-        buffers = self._totals or self._slots
+        buffers = [total for total, _ in self._totals] or self._slots
         width = self._row.width
         parts = [tir.load(buffer, (0,), width) for buffer in buffers]
         while len(parts) > 1:

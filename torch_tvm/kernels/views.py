@@ -94,20 +94,39 @@ def collapse(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> Space:
     return Space(tuple(size for size, _ in loops), tuple(tuple(steps) for steps in by_operand))
 
 
-def flat(buffer: Any, shape: Sequence[int], dtype: str) -> Any:
-    """The same memory as a tensor of one dimension."""
-    return T.decl_buffer((max(1, math.prod(shape)),), dtype, data=buffer.data, align=tir.element_bytes(dtype))
+@dataclass(frozen=True)
+class Memory:
+    """The memory of a parameter as a tensor of one dimension.
+
+    bfloat16 is kept as uint16: TVM's code generator crashes on strided vectors of it.
+    """
+
+    buffer: Any
+    dtype: str
 
 
-def load(buffer: Any, offset: Index, stride: int, lanes: int) -> Any:
-    """Load `lanes` elements that lie `stride` apart in a flat buffer."""
+def flat(buffer: Any, shape: Sequence[int], dtype: str) -> Memory:
+    """Flatten a parameter of a kernel."""
+    stored = "uint16" if dtype == "bfloat16" else dtype
+    whole = T.decl_buffer(
+        (max(1, math.prod(shape)),), stored, data=buffer.data, align=tir.element_bytes(dtype)
+    )
+    return Memory(whole, dtype)
+
+
+def load(memory: Memory, offset: Index, stride: int, lanes: int) -> Any:
+    """Load `lanes` elements that lie `stride` apart."""
     if lanes == 1:
-        return buffer[offset]
-    if stride == 0:
-        return T.broadcast(buffer[offset], lanes)
-    return buffer[T.ramp(offset, stride, lanes)]
+        value = memory.buffer[offset]
+    elif stride == 0:
+        value = T.broadcast(memory.buffer[offset], lanes)
+    else:
+        value = memory.buffer[T.ramp(offset, stride, lanes)]
+    return T.reinterpret(tir.vector_dtype("bfloat16", lanes), value) if memory.dtype == "bfloat16" else value
 
 
-def store(buffer: Any, value: Any, offset: Index, stride: int, lanes: int) -> None:
-    """Store `lanes` elements that lie `stride` apart in a flat buffer."""
-    T.buffer_store(buffer, value, [T.ramp(offset, stride, lanes) if lanes > 1 else offset])
+def store(memory: Memory, value: Any, offset: Index, stride: int, lanes: int) -> None:
+    """Store `lanes` elements that lie `stride` apart."""
+    if memory.dtype == "bfloat16":
+        value = T.reinterpret(tir.vector_dtype("uint16", lanes), value)
+    T.buffer_store(memory.buffer, value, [T.ramp(offset, stride, lanes) if lanes > 1 else offset])

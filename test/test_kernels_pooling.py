@@ -1,0 +1,123 @@
+"""Pooling against torch: windows that overlap borders, ceil_mode, dilation, adaptive sizes, NaN, dtypes, both vector widths."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+import torch
+from kernel_runs import FLOATS, TARGETS, get_target, random_tensor, run, unaligned
+
+from torch_tvm.kernels import pooling
+from torch_tvm.kernels.expression import Expression, Instruction, Operand
+from torch_tvm.kernels.pooling import Pool2d
+
+F = torch.nn.functional
+
+
+def random_case() -> tuple[Pool2d, torch.Tensor, torch.Tensor] | None:
+    """A workload, its NHWC input and torch's NHWC result; None if torch refuses the window."""
+    batch, height, width, channels = (
+        random.choice(sizes) for sizes in ([1, 2], [3, 5, 7, 12], [4, 6, 13, 20], [1, 3, 16, 20, 33])
+    )
+    operator, dtype = random.choice(["max", "avg"]), random.choice(["float32", *FLOATS])
+    x = random_tensor((batch, channels, height, width), dtype, special=random.random() < 0.4)
+    shape = (batch, height, width, channels)
+    if random.random() < 0.25:
+        size = (random.randint(1, 5), random.randint(1, 6))
+        result = F.adaptive_avg_pool2d(x, size) if operator == "avg" else F.adaptive_max_pool2d(x, size)
+        workload = Pool2d(shape, operator, output_size=size, dtype=dtype)
+    else:
+        kernel, stride = (
+            (random.randint(1, 4), random.randint(1, 6)),
+            (random.randint(1, 3), random.randint(1, 3)),
+        )
+        padding = (random.randint(0, kernel[0] // 2), random.randint(0, kernel[1] // 2))
+        dilation = (random.randint(1, 2), random.randint(1, 2)) if operator == "max" else (1, 1)
+        ceil_mode, include, divisor = (
+            random.random() < 0.5,
+            random.random() < 0.5,
+            random.choice([None, None, 3]),
+        )
+        try:
+            if operator == "max":
+                result = F.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode)
+            else:
+                result = F.avg_pool2d(x, kernel, stride, padding, ceil_mode, include, divisor)
+        except RuntimeError:
+            return None
+        workload = Pool2d(
+            shape,
+            operator,
+            kernel,
+            stride,
+            (*padding, *padding),
+            dilation,
+            ceil_mode,
+            include,
+            divisor,
+            dtype=dtype,
+        )
+    return workload, x.permute(0, 2, 3, 1).contiguous(), result.permute(0, 2, 3, 1).contiguous()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_random_windows(target: str) -> None:
+    random.seed(5)
+    cpu = get_target(target)
+    cases = [case for case in (random_case() for _ in range(60)) if case is not None]
+    functions, arguments = {}, {}
+    for number, (workload, x, expected) in enumerate(cases):
+        assert workload.result.shape == tuple(expected.shape)
+        schedule = dataclasses.replace(
+            pooling.default_schedule(workload, cpu, 2), tasks=random.choice([1, 8])
+        )
+        functions[f"k{number}"] = pooling.build(workload, schedule, cpu, f"k{number}")
+        arguments[f"k{number}"] = [unaligned(x), unaligned(torch.zeros_like(expected))]
+    run(functions, arguments, cpu)
+    for number, (workload, _, expected) in enumerate(cases):
+        got = arguments[f"k{number}"][1]
+        torch.testing.assert_close(
+            got, expected, equal_nan=True, msg=lambda text, workload=workload: f"{workload}: {text}"
+        )
+
+
+def test_epilogue() -> None:
+    x, bias = torch.randn(2, 8, 8, 20), torch.randn(20)
+    shape = (2, 4, 4, 20)
+    steps = (Instruction("add", (0, 1), "float32"), Instruction("relu", (2,), "float32"))
+    epilogue = Expression((Operand(shape, "float32"), Operand((20,), "float32")), steps, (3,), shape)
+    workload = Pool2d((2, 8, 8, 20), "avg", (2, 2), (2, 2), epilogue=epilogue)
+    cpu = get_target(TARGETS[0])
+    result = torch.zeros(shape)
+    function = pooling.build(workload, pooling.default_schedule(workload, cpu, 1), cpu, "k")
+    run({"k": function}, {"k": [x, bias, result]}, cpu)
+    expected = (F.avg_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1) + bias).relu()
+    torch.testing.assert_close(result, expected)
+
+
+def test_integers_have_a_maximum() -> None:
+    x = torch.randint(-100, 100, (1, 6, 6, 5), dtype=torch.int8)
+    workload = Pool2d((1, 6, 6, 5), "max", (3, 3), (1, 1), (1, 1, 1, 1), dtype="int8")
+    cpu, result = get_target(TARGETS[0]), torch.zeros(1, 6, 6, 5, dtype=torch.int8)
+    run(
+        {"k": pooling.build(workload, pooling.default_schedule(workload, cpu, 1), cpu, "k")},
+        {"k": [x, result]},
+        cpu,
+    )
+    expected = F.max_pool2d(x.permute(0, 3, 1, 2).float(), 3, 1, 1).permute(0, 2, 3, 1)
+    assert torch.equal(result.float(), expected)
+
+
+def test_malformed_workloads_are_refused() -> None:
+    with pytest.raises(ValueError, match="pooling is 'max' or 'avg', got 'min'"):
+        Pool2d((1, 4, 4, 4), "min")
+    with pytest.raises(ValueError, match="avg pooling takes floats, got int32"):
+        Pool2d((1, 4, 4, 4), "avg", dtype="int32")
+    with pytest.raises(ValueError, match=r"average pooling takes dilation \(1, 1\)"):
+        Pool2d((1, 4, 4, 4), "avg", (2, 2), dilation=(2, 2))
+    with pytest.raises(ValueError, match="are positive"):
+        Pool2d((1, 4, 4, 4), "max", (0, 2))
+    with pytest.raises(ValueError, match="gives an image of size"):
+        Pool2d((1, 4, 4, 4), "max", (7, 7))
