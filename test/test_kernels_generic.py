@@ -87,7 +87,9 @@ def test_results_stay(target: str) -> None:
         arguments[name] = [*inputs, torch.zeros_like(expected[name])]
     run(functions, arguments, cpu)
     for name, wanted in expected.items():
-        torch.testing.assert_close(arguments[name][-1], wanted, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            arguments[name][-1], wanted, rtol=1e-5, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_loops_are_parallel_and_vectorised_where_it_pays() -> None:
