@@ -84,7 +84,8 @@ def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> S
     rows, vectors = _tile(w, target, lanes)
     peeled = sum(len(tap_ranges(w, tile)) for tile in row_tiles(w, rows))
     tasks = w.batch * w.groups * -(-w.group_filters // (vectors * lanes))
-    parallel = tiling.worth_threads(w.flops, lanes, threads)
+    weight_bytes = math.prod(w.weight_shape) * tir.element_bytes(w.dtype)
+    parallel = tiling.worth_threads(w.flops, weight_bytes, lanes, threads)
     return Schedule(
         rows=rows,
         vectors=vectors,
@@ -93,7 +94,7 @@ def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> S
         row_blocks=tiling.blocks(tasks, w.out_height, threads) if parallel else 1,
         chains=tiling.chains(rows, vectors, w.group_channels),
         parallel=parallel,
-        prefetch=tiling.prefetch_rows(rows, math.prod(w.weight_shape) * tir.element_bytes(w.dtype)),
+        prefetch=tiling.prefetch_rows(rows, weight_bytes),
     )
 
 

@@ -39,7 +39,7 @@ def default_schedule(w: Conv2d, target: CpuTarget, threads: int) -> Schedule:
     """Choose the tile and the tasks of the parallel loop."""
     lanes = target.lanes(w.dtype)
     # Every load feeds one FMA or two: about three times the time of the FMA alone.
-    parallel = tiling.worth_threads(3 * w.flops, lanes, threads)
+    parallel = tiling.worth_threads(3 * w.flops, 0, lanes, threads)
     edges = sum(tile.edge for tile in row_tiles(w, _PIXELS))
     return Schedule(
         pixels=_PIXELS,

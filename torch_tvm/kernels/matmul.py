@@ -176,7 +176,7 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
     panels = -(-workload.n // (vectors * lanes))
     tasks = panels * math.prod(workload.batch.values())
     bytes_of_b = workload.n * workload.k * tir.element_bytes(workload.dtype)
-    parallel = tiling.worth_threads(workload.flops, lanes, threads)
+    parallel = tiling.worth_threads(workload.flops, bytes_of_b, lanes, threads)
     return Schedule(
         rows=rows,
         vectors=vectors,

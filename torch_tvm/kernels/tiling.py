@@ -14,6 +14,8 @@ _MAX_ROWS, _MAX_ALIASING_ROWS, _ALIASING_BYTES = 14, 8, 4096
 _STREAMS = ((24 * 1024, 128), (640 * 1024, 32), (1 << 62, 12))
 # Two FMA a cycle at 4 GHz.
 _FMA_PER_NANOSECOND = 8
+# From L3: 1x512x1000 takes 21 us for 2 MB of weights.
+_WEIGHT_BYTES_PER_NANOSECOND = 100
 
 
 def register_tiles(target: CpuTarget, lanes: int, columns: int, row_bytes: int) -> list[tuple[int, int]]:
@@ -56,14 +58,10 @@ def prefetch_rows(rows: int, weight_bytes: int) -> int:
     return 64 if rows >= 4 and weight_bytes > 1024 * 1024 else 0
 
 
-def nanoseconds(flops: int, lanes: int) -> float:
-    """Estimate the time of one thread at the FMA limit."""
-    return flops / (2 * lanes * _FMA_PER_NANOSECOND)
-
-
-def worth_threads(flops: int, lanes: int, threads: int) -> bool:
-    """Return whether to open a parallel region."""
-    return threads > 1 and nanoseconds(flops, lanes) > tir.PARALLEL_MIN_NANOSECONDS
+def worth_threads(flops: int, weight_bytes: int, lanes: int, threads: int) -> bool:
+    """Return whether to open a parallel region: estimate the time of one thread, at the FMA limit or reading weights."""
+    nanoseconds = max(flops / (2 * lanes * _FMA_PER_NANOSECOND), weight_bytes / _WEIGHT_BYTES_PER_NANOSECOND)
+    return threads > 1 and nanoseconds > tir.PARALLEL_MIN_NANOSECONDS
 
 
 def blocks(tasks: int, most: int, threads: int) -> int:
