@@ -58,3 +58,16 @@ def run(
     kernels = compile_kernels(functions, target)
     for name, tensors in arguments.items():
         kernels[name](*tensors)
+
+
+def assert_close(
+    what: object,
+    got: torch.Tensor,
+    expected: torch.Tensor,
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> None:
+    """`torch.testing.assert_close` with NaN equal to NaN, and a message that says what differs."""
+    torch.testing.assert_close(
+        got, expected, rtol=rtol, atol=atol, equal_nan=True, msg=lambda text: f"{what}: {text}"
+    )

@@ -6,7 +6,7 @@ import random
 
 import pytest
 import torch
-from kernel_runs import TARGETS, get_target, random_tensor, run, unaligned
+from kernel_runs import TARGETS, assert_close, get_target, random_tensor, run, unaligned
 
 from torch_tvm.kernels import elementwise, views
 from torch_tvm.kernels.elementwise import Elementwise, Schedule
@@ -60,9 +60,7 @@ def test_random_broadcasts_and_permutations(target: str) -> None:
     run(functions, arguments, cpu)
     for name, wanted in expected.items():
         for got, want in zip(arguments[name][2:], wanted, strict=True):
-            torch.testing.assert_close(
-                got, want, rtol=0, atol=0, msg=lambda text, name=name: f"{functions[name]}\n{text}"
-            )
+            assert_close(functions[name], got, want, rtol=0, atol=0)
 
 
 def test_slices_flips_and_expansions() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_runs import TARGETS, get_target, random_tensor, run
+from kernel_runs import TARGETS, assert_close, get_target, random_tensor, run
 from tvm import relax
 
 from torch_tvm.kernels import generic
@@ -87,9 +87,7 @@ def test_results_stay(target: str) -> None:
         arguments[name] = [*inputs, torch.zeros_like(expected[name])]
     run(functions, arguments, cpu)
     for name, wanted in expected.items():
-        torch.testing.assert_close(
-            arguments[name][-1], wanted, rtol=1e-5, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        assert_close(name, arguments[name][-1], wanted, rtol=1e-5, atol=1e-4)
 
 
 def test_loops_are_parallel_and_vectorised_where_it_pays() -> None:

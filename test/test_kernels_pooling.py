@@ -7,7 +7,7 @@ import random
 
 import pytest
 import torch
-from kernel_runs import FLOATS, TARGETS, get_target, random_tensor, run, unaligned
+from kernel_runs import FLOATS, TARGETS, assert_close, get_target, random_tensor, run, unaligned
 
 from torch_tvm.kernels import pooling
 from torch_tvm.kernels.expression import Expression, Instruction, Operand
@@ -78,9 +78,7 @@ def test_random_windows(target: str) -> None:
     run(functions, arguments, cpu)
     for number, (workload, _, expected) in enumerate(cases):
         got = arguments[f"k{number}"][1]
-        torch.testing.assert_close(
-            got, expected, equal_nan=True, msg=lambda text, workload=workload: f"{workload}: {text}"
-        )
+        assert_close(workload, got, expected)
 
 
 def test_epilogue() -> None:

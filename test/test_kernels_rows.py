@@ -244,8 +244,8 @@ def test_sums_are_as_exact_as_eagers() -> None:
         assert abs(result.item() - exact) <= max(abs(ones.sum().item() - exact), exact * 2**-22)
     many = torch.rand(3_000_000 // 16, 16)
     workload = reduction.of(tuple(many.shape), "sum", (0,))
-    exact = many.double().sum(0)
-    check([(reduction, workload, [many], exact.float(), 3e-7 * exact.max().item())], TARGETS[0])
+    sums = many.double().sum(0)
+    check([(reduction, workload, [many], sums.float(), 3e-7 * sums.max().item())], TARGETS[0])
 
 
 def test_source_and_epilogue_of_a_reduction() -> None:
