@@ -1,7 +1,7 @@
 """Stand-alone element-wise kernels: one pass over memory for a whole `Expression`, whatever is broadcast, permuted or sliced.
 
 Loops that all operands walk through alike are fused, the innermost one is vectorised, and the outer ones run in parallel. An
-operand whose unit stride lies in another loop (a permutation) is read lane by lane.
+input whose unit stride lies in another loop (a permutation) is read in square tiles that are transposed in registers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from torch_tvm.kernels import tir, views
 from torch_tvm.kernels.expression import Expression, Operand, emit
 from torch_tvm.kernels.nest import Nest, task_count
 from torch_tvm.kernels.target import CpuTarget
-from torch_tvm.kernels.views import Space, View
+from torch_tvm.kernels.transpose import MAX_SIDE, Tile
+from torch_tvm.kernels.views import Memory, Space, View
 
 Index = Any  # int or PrimExpr
 
@@ -134,7 +135,8 @@ def build(workload: Elementwise, schedule: Schedule, target: CpuTarget, name: st
         views.broadcast_strides(view, operand.shape, expression.shape)
         for view, operand in zip(all_views, operands, strict=True)
     ]
-    space = views.collapse(expression.shape, strides)
+    order = views.order_by(strides[len(expression.inputs)])  # writes are contiguous
+    space = views.collapse([expression.shape[d] for d in order], [[own[d] for d in order] for own in strides])
     bases = tuple(view.offset for view in all_views)
     parameters = [
         tir.Parameter(f"{'x' if k < len(expression.inputs) else 'y'}{k}", view.buffer_shape, operand.dtype)
@@ -143,24 +145,91 @@ def build(workload: Elementwise, schedule: Schedule, target: CpuTarget, name: st
 
     def body(*buffers: Any) -> None:
         flat = [views.flat(b, p.shape, p.dtype) for b, p in zip(buffers, parameters, strict=True)]
-        compute = functools.partial(_vector, expression, space, flat)
-        Nest(space, bases, schedule.lanes, schedule.tasks, compute).emit()
+        _Kernel(expression, space, flat, schedule).emit(bases)
 
     return tir.kernel(name, parameters, body)
 
 
-def _vector(
-    expression: Expression, space: Space, buffers: Sequence[Any], offsets: Sequence[Index], lanes: int
-) -> None:
-    """Load, compute and store one vector."""
-    count = len(expression.inputs)
-    steps = [strides[-1] for strides in space.strides]
-    loads = [
-        views.load(buffer, offset, step, lanes)
-        for buffer, offset, step in zip(buffers[:count], offsets, steps, strict=False)
-    ]
-    results = emit(expression, loads, lanes)
-    for buffer, offset, step, value in zip(
-        buffers[count:], offsets[count:], steps[count:], results, strict=True
-    ):
-        views.store(buffer, value, offset, step, lanes)
+@dataclass(frozen=True)
+class _Kernel:
+    """The loops of one kernel and what is done for each vector."""
+
+    expression: Expression
+    space: Space
+    memories: Sequence[Memory]
+    schedule: Schedule
+
+    def emit(self, bases: tuple[int, ...]) -> None:
+        """Emit loops over vectors, or over tiles where an input is contiguous along an outer loop."""
+        schedule, loop = self.schedule, self._tiled_loop()
+        side = min(schedule.lanes, MAX_SIDE)
+        if loop is None or min(self.space.sizes[loop], self.space.sizes[-1]) < side or side < 2:
+            Nest(self.space, bases, schedule.lanes, schedule.tasks, self._vector).emit()
+            return
+        size = self.space.sizes[loop]
+        body = functools.partial(self._tile, loop)
+        Nest(_with_loop(self.space, loop, size // side, side), bases, side, schedule.tasks, body).emit()
+        if size % side:
+            # The last tiles overlap those before them.
+            last = tuple(
+                base + (size - side) * own[loop] for base, own in zip(bases, self.space.strides, strict=True)
+            )
+            Nest(_with_loop(self.space, loop, 1, 1), last, side, schedule.tasks, body).emit()
+
+    def _is_permuted(self, operand: int, loop: int) -> bool:
+        own = self.space.strides[operand]
+        return own[loop] == 1 and own[-1] not in (0, 1) and self.memories[operand].dtype != "bool"
+
+    def _tiled_loop(self) -> int | None:
+        """The outer loop that most inputs are contiguous along without being so along the innermost."""
+        inputs = range(len(self.expression.inputs))
+        outer = range(len(self.space.sizes) - 1)
+        votes = {loop: sum(self._is_permuted(operand, loop) for operand in inputs) for loop in outer}
+        best = max(votes, key=lambda loop: votes[loop], default=None)
+        return best if best is not None and votes[best] else None
+
+    def _vector(self, offsets: Sequence[Index], lanes: int) -> None:
+        """Load, compute and store one vector."""
+        count = len(self.expression.inputs)
+        steps = [own[-1] for own in self.space.strides]
+        triples = zip(self.memories[:count], offsets, steps, strict=False)
+        self._compute(
+            [views.load(memory, offset, step, lanes) for memory, offset, step in triples], offsets, lanes
+        )
+
+    def _tile(self, loop: int, offsets: Sequence[Index], lanes: int) -> None:
+        """Load permuted inputs as tiles, then compute row by row."""
+        inputs = range(len(self.expression.inputs))
+        steps = [own[-1] for own in self.space.strides]
+        tiles = {
+            k: Tile(self.memories[k], offsets[k], steps[k], lanes)
+            for k in inputs
+            if self._is_permuted(k, loop)
+        }
+        for half in range(2):
+            with tir.loop(lanes // 2) as row:
+                distance = half * (lanes // 2) + row
+                moved = [
+                    offset + distance * own[loop]
+                    for offset, own in zip(offsets, self.space.strides, strict=True)
+                ]
+                loads = [
+                    tiles[k].row(half, row)
+                    if k in tiles
+                    else views.load(self.memories[k], moved[k], steps[k], lanes)
+                    for k in inputs
+                ]
+                self._compute(loads, moved, lanes)
+
+    def _compute(self, loads: Sequence[Any], offsets: Sequence[Index], lanes: int) -> None:
+        count = len(self.expression.inputs)
+        results = emit(self.expression, loads, lanes)
+        for k, value in enumerate(results, start=count):
+            views.store(self.memories[k], value, offsets[k], self.space.strides[k][-1], lanes)
+
+
+def _with_loop(space: Space, loop: int, size: int, factor: int) -> Space:
+    """The space with another size of one loop, each step of which is `factor` steps."""
+    sizes = (*space.sizes[:loop], size, *space.sizes[loop + 1 :])
+    strides = tuple((*own[:loop], own[loop] * factor, *own[loop + 1 :]) for own in space.strides)
+    return Space(sizes, strides)

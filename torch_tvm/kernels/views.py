@@ -104,14 +104,21 @@ class Memory:
     buffer: Any
     dtype: str
 
+    @property
+    def stored_dtype(self) -> str:
+        """The dtype that the buffer has in the generated code."""
+        return "uint16" if self.dtype == "bfloat16" else self.dtype
+
+
+def order_by(strides: Sequence[int]) -> list[int]:
+    """The dimensions of an operand from the outermost to the innermost in its memory."""
+    return sorted(range(len(strides)), key=lambda d: (-abs(strides[d]), d))
+
 
 def flat(buffer: Any, shape: Sequence[int], dtype: str) -> Memory:
     """Flatten a parameter of a kernel."""
-    stored = "uint16" if dtype == "bfloat16" else dtype
-    whole = T.decl_buffer(
-        (max(1, math.prod(shape)),), stored, data=buffer.data, align=tir.element_bytes(dtype)
-    )
-    return Memory(whole, dtype)
+    stored, size = Memory(None, dtype).stored_dtype, max(1, math.prod(shape))
+    return Memory(T.decl_buffer((size,), stored, data=buffer.data, align=tir.element_bytes(dtype)), dtype)
 
 
 def load(memory: Memory, offset: Index, stride: int, lanes: int) -> Any:
