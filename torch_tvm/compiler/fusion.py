@@ -120,17 +120,17 @@ class Fusion:
         families = {node: self._find_family(node) for node in roots}
         groups = [self._grow(node, families[node]) for node in roots if families[node] is not None]
         for group in groups:
-            family = families[group.root]
-            if self._fuse and family is not None and family.takes_source:
-                self._take_source(group)
-        groups += [self._grow(node, None) for node in roots if node not in self._taken]
+            self._extend(group, families[group.root])
+        for node in roots:
+            if node not in self._taken:
+                groups.append(self._grow(node, None))
+                self._extend(groups[-1], None)
         return sorted(groups, key=lambda group: group.index)
 
     def _grow(self, root: Node, family: Family | None) -> Group:
         group = Group(root, family is not None, root.output.shape, [root])
         self._taken.add(root)
-        takes_more = family.takes_epilogue if family is not None else self._is_elementwise(root)
-        if not self._fuse or not takes_more or len(root.outputs) != 1 or not root.output.size:
+        if not self._fuse or not self._takes_more(root, family):
             return group
         while True:
             region = self._next_region(group)
@@ -139,10 +139,23 @@ class Fusion:
             group.nodes += region
             self._taken.update(region)
         self._drop_trailing_reshapes(group)
-        self._take_producers(group)
-        if family is not None and family.stores_permuted:
-            self._take_permutation(group)
         return group
+
+    def _extend(self, group: Group, family: Family | None) -> None:
+        """Let a group compute its operands and store its result as others want them."""
+        if not self._fuse:
+            return
+        if family is not None and family.takes_source:
+            self._take_source(group)
+        if self._takes_more(group.root, family):
+            self._take_producers(group)
+            if family is not None and family.stores_permuted:
+                self._take_permutation(group)
+
+    def _takes_more(self, root: Node, family: Family | None) -> bool:
+        """Say whether element-wise nodes can join the group of a root."""
+        joinable = family.takes_epilogue if family is not None else self._is_elementwise(root)
+        return joinable and len(root.outputs) == 1 and root.output.size > 0
 
     def _next_region(self, group: Group) -> list[Node]:
         """Nodes up to and including the next post-dominator, or none."""

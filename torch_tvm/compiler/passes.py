@@ -395,7 +395,39 @@ def _reshape(site: Site) -> relax.Expr | None:
     product = site.block.definition(site.data, "matmul")
     if product is not None and site.block.used_once(site.data):
         return _product_with_batch(site, product, shape)
-    return None
+    moved = site.block.definition(site.data, "permute_dims")
+    return None if moved is None else _unmerged(site, moved, shape)
+
+
+def _unmerged(site: Site, moved: relax.Call, shape: tuple[int, ...]) -> relax.Expr | None:
+    """Permute the dims that a reshape merged, where a later reshape splits them again."""
+    merged = site.block.definition(moved.args[0], "reshape")
+    if merged is None or moved.attrs.axes is None:
+        return None
+    before = site.shape(merged.args[0])
+    groups = _merged_dims(before, site.shape(moved.args[0]))
+    if groups is None:
+        return None
+    order = [axis for position in _ints(moved.attrs.axes) for axis in groups[position]]
+    if tuple(before[axis] for axis in order) != shape:
+        return None
+    return op.permute_dims(merged.args[0], order)
+
+
+def _merged_dims(before: tuple[int, ...], after: tuple[int, ...]) -> list[list[int]] | None:
+    """Return the dims of `before` that each dim of its reshape `after` consists of; None if any was split."""
+    groups: list[list[int]] = []
+    axis = 0
+    for size in after:
+        group, product = [], 1
+        while axis < len(before) and (product < size or not group):
+            group.append(axis)
+            product *= before[axis]
+            axis += 1
+        if product != size:
+            return None
+        groups.append(group)
+    return groups if axis == len(before) else None
 
 
 def _matmul(site: Site) -> relax.Expr | None:

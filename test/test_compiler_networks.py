@@ -1,0 +1,191 @@
+"""Blocks of real networks: right at every optimisation level and target, and in as few kernels as they should be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from compiler_cases import assert_close, compile_plan, rand, variables
+
+from torch_tvm import relay
+
+call = relay.Call
+
+
+class Network:
+    """A Relay function and the same computation in PyTorch, built side by side."""
+
+    def __init__(self, *inputs: torch.Tensor) -> None:
+        self.inputs = list(inputs)
+        self.params = variables(inputs)
+        self.weights: list[torch.Tensor] = []
+
+    def weight(self, *shape: int, positive: bool = False) -> tuple[relay.Var, torch.Tensor]:
+        fan_in = max(1, int(torch.tensor(shape[1:]).prod())) if len(shape) > 1 else 1
+        value = rand(*shape, low=0.5 if positive else -1.0, high=1.5 if positive else 1.0) / fan_in**0.5
+        var = relay.Var(f"w{len(self.weights)}", relay.TensorType(list(shape), "float32"))
+        self.params.append(var)
+        self.weights.append(value)
+        return var, value
+
+    def conv_bn(
+        self, x: relay.Expr, t: torch.Tensor, filters: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> tuple[relay.Expr, torch.Tensor]:
+        channels, pad = t.shape[1], kernel // 2
+        w, wt = self.weight(filters, channels // groups, kernel, kernel)
+        names = [self.weight(filters, positive=i == 3) for i in range(4)]
+        (g, gt), (b, bt), (m, mt), (v, vt) = names
+        attrs = {
+            "strides": [stride] * 2,
+            "padding": [pad] * 4,
+            "groups": groups,
+            "channels": filters,
+            "kernel_size": [kernel] * 2,
+        }
+        y = relay.TupleGetItem(call("nn.batch_norm", [call("nn.conv2d", [x, w], attrs), g, b, m, v]), 0)
+        return y, F.batch_norm(F.conv2d(t, wt, None, stride, pad, 1, groups), mt, vt, gt, bt)
+
+    def linear(self, x: relay.Expr, t: torch.Tensor, size: int) -> tuple[relay.Expr, torch.Tensor]:
+        (w, wt), (b, bt) = self.weight(size, t.shape[-1]), self.weight(size)
+        product = call("nn.dense", [x, w], {"units": size})
+        return call("nn.bias_add", [product, b], {"axis": -1}), F.linear(t, wt, bt)
+
+    def layer_norm(self, x: relay.Expr, t: torch.Tensor) -> tuple[relay.Expr, torch.Tensor]:
+        (g, gt), (b, bt) = self.weight(t.shape[-1]), self.weight(t.shape[-1])
+        return call("nn.layer_norm", [x, g, b]), F.layer_norm(t, t.shape[-1:], gt, bt)
+
+    def check(self, body: relay.Expr, expected: torch.Tensor, **options: Any) -> list[str]:
+        """Compile, run, compare; return the names of the kernels of a call."""
+        compiled = compile_plan(body, self.params, len(self.inputs), [expected], **options)
+        (actual,) = compiled(self.inputs, self.weights, [expected])
+        assert_close(actual, expected)
+        return [str(step.name).rpartition("_")[0] for step in compiled.plan.steps]
+
+
+def relu(x: relay.Expr) -> relay.Expr:
+    return call("nn.relu", [x])
+
+
+def residual_block() -> tuple[Network, relay.Expr, torch.Tensor]:
+    net = Network(rand(2, 16, 15, 14))
+    x, t = net.params[0], net.inputs[0]
+    y, u = net.conv_bn(x, t, 24, 3, stride=2)
+    y, u = net.conv_bn(relu(y), u.relu(), 24, 3)
+    z, v = net.conv_bn(x, t, 24, 1, stride=2)
+    return net, relu(call("add", [y, z])), (u + v).relu()
+
+
+def mobile_block() -> tuple[Network, relay.Expr, torch.Tensor]:
+    net = Network(rand(1, 8, 11, 13))
+    x, t = net.params[0], net.inputs[0]
+
+    def relu6(x: relay.Expr) -> relay.Expr:
+        return call("clip", [x], {"a_min": 0.0, "a_max": 6.0})
+
+    y, u = net.conv_bn(x, t, 48, 1)
+    y, u = net.conv_bn(relu6(y), F.relu6(u), 48, 3, groups=48)
+    y, u = net.conv_bn(relu6(y), F.relu6(u), 8, 1)
+    return net, call("add", [x, y]), t + u
+
+
+def encoder_layer() -> tuple[Network, relay.Expr, torch.Tensor]:
+    batch, length, width, heads = 2, 10, 24, 3
+    depth = width // heads
+    mask = torch.where(rand(batch, 1, 1, length) > 1, -1e4, 0.0)
+    net = Network(rand(batch, length, width), mask)
+    (x, m), (t, mt) = net.params, net.inputs
+
+    def head(pair: tuple[relay.Expr, torch.Tensor]) -> tuple[relay.Expr, torch.Tensor]:
+        split = call("reshape", [pair[0]], {"newshape": [batch, length, heads, depth]})
+        moved = call("transpose", [split], {"axes": [0, 2, 1, 3]})
+        flat = call("reshape", [moved], {"newshape": [batch * heads, length, depth]})
+        return flat, pair[1].reshape(batch, length, heads, depth).permute(0, 2, 1, 3)
+
+    (q, qt), (k, kt), (v, vt) = (head(net.linear(x, t, width)) for _ in range(3))
+    scores = call("nn.batch_matmul", [q, k], {"transpose_b": True})
+    scores = call("reshape", [scores], {"newshape": [batch, heads, length, length]})
+    scores = call("add", [call("divide", [scores, relay.const(depth**0.5)]), m])
+    weights = call("reshape", [call("nn.softmax", [scores])], {"newshape": [batch * heads, length, length]})
+    mixed = call("reshape", [call("nn.batch_matmul", [weights, v])], {"newshape": [batch, heads, length, depth]})
+    joined = call("reshape", [call("transpose", [mixed], {"axes": [0, 2, 1, 3]})], {"newshape": [batch, length, width]})
+    attention = torch.softmax(qt @ kt.mT / depth**0.5 + mt, -1) @ vt
+    y, u = net.linear(joined, attention.permute(0, 2, 1, 3).reshape(batch, length, width), width)
+    y, u = net.layer_norm(call("add", [y, x]), u + t)
+    h, ht = net.linear(y, u, 4 * width)
+    erf = call("erf", [call("multiply", [h, relay.const(0.5**0.5)])])
+    half = call("add", [relay.const(0.5), call("multiply", [erf, relay.const(0.5)])])
+    z, w = net.linear(call("multiply", [h, half]), F.gelu(ht), width)
+    out, expected = net.layer_norm(call("add", [z, y]), w + u)
+    return net, out, expected
+
+
+BLOCKS = {"residual": residual_block, "mobile": mobile_block, "encoder": encoder_layer}
+
+
+@pytest.fixture(params=BLOCKS)
+def block(request: pytest.FixtureRequest) -> tuple[Network, relay.Expr, torch.Tensor]:
+    torch.manual_seed(1)
+    return BLOCKS[request.param]()
+
+
+@pytest.mark.parametrize("opt_level", [0, 1, 2, 3])
+def test_every_level(block: tuple[Network, relay.Expr, torch.Tensor], opt_level: int) -> None:
+    net, body, expected = block
+    net.check(body, expected, opt_level=opt_level)
+
+
+def test_avx2(block: tuple[Network, relay.Expr, torch.Tensor]) -> None:
+    net, body, expected = block
+    net.check(body, expected, target="llvm -mcpu=haswell", threads=2)
+
+
+def test_residual_block_is_three_convolutions() -> None:
+    net, body, expected = residual_block()
+    names = net.check(body, expected, input_orders=[[0, 2, 3, 1]], output_orders=[[0, 2, 3, 1]])
+    assert sorted(names) == ["conv2d_add", "conv2d_add_add_relu", "conv2d_add_relu"]
+
+
+def test_contiguous_memory_costs_one_copy_out() -> None:
+    net, body, expected = residual_block()
+    assert net.check(body, expected).count("copy") <= 2
+
+
+def test_encoder_layer_is_eleven_kernels() -> None:
+    net, body, expected = encoder_layer()
+    names = net.check(body, expected)
+    assert len(names) == 11, names
+    assert "copy" not in names
+
+
+def test_level_0_fuses_nothing() -> None:
+    net, body, expected = encoder_layer()
+    assert not [name for name in net.check(body, expected, opt_level=0) if "_add" in name]
+
+
+def test_equal_layers_share_their_kernels() -> None:
+    net = Network(rand(4, 32))
+    x, t = net.params[0], net.inputs[0]
+    value: relay.Expr = x
+    for _ in range(5):
+        value, t = net.linear(value, t, 32)
+        value, t = relu(value), t.relu()
+    compiled = compile_plan(value, net.params, 1, [t])
+    assert_close(compiled(net.inputs, net.weights, [t])[0], t)
+    assert len(compiled.plan.steps) == 5
+    assert len({str(step.name) for step in compiled.plan.steps}) == 1
+    (kernel,) = [k for k in compiled.plan.info["kernels"] if not k["packing"]]
+    assert kernel["launches"] == 5
+    assert kernel["flops"] == 2 * 4 * 32 * 32
+
+
+def test_tied_weight_is_packed_once() -> None:
+    net = Network(rand(4, 8))
+    w, wt = net.weight(8, 8)
+    first = call("nn.dense", [net.params[0], w], {"units": 8})
+    body = call("nn.dense", [relu(first), w], {"units": 8})
+    expected = F.linear(F.linear(net.inputs[0], wt).relu(), wt)
+    compiled = compile_plan(body, net.params, 1, [expected])
+    assert_close(compiled(net.inputs, net.weights, [expected])[0], expected)
+    assert len(compiled.plan.packing_steps) == 1
