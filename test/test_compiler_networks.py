@@ -108,8 +108,12 @@ def encoder_layer() -> tuple[Network, relay.Expr, torch.Tensor]:
     scores = call("reshape", [scores], {"newshape": [batch, heads, length, length]})
     scores = call("add", [call("divide", [scores, relay.const(depth**0.5)]), m])
     weights = call("reshape", [call("nn.softmax", [scores])], {"newshape": [batch * heads, length, length]})
-    mixed = call("reshape", [call("nn.batch_matmul", [weights, v])], {"newshape": [batch, heads, length, depth]})
-    joined = call("reshape", [call("transpose", [mixed], {"axes": [0, 2, 1, 3]})], {"newshape": [batch, length, width]})
+    mixed = call(
+        "reshape", [call("nn.batch_matmul", [weights, v])], {"newshape": [batch, heads, length, depth]}
+    )
+    joined = call(
+        "reshape", [call("transpose", [mixed], {"axes": [0, 2, 1, 3]})], {"newshape": [batch, length, width]}
+    )
     attention = torch.softmax(qt @ kt.mT / depth**0.5 + mt, -1) @ vt
     y, u = net.linear(joined, attention.permute(0, 2, 1, 3).reshape(batch, length, width), width)
     y, u = net.layer_norm(call("add", [y, x]), u + t)

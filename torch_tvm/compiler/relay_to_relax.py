@@ -96,6 +96,7 @@ class _Translator:
         lowering = Lowering(str(expr.op.name), args, attributes(expr.attrs), constants, self._emitter)
         try:
             value = lower_call(lowering)
+            return value if isinstance(value, relax.Tuple | relax.Var) else self._emitter.emit(value)
         except UnsupportedOperatorError:
             raise
         except Exception as error:
@@ -103,7 +104,6 @@ class _Translator:
             raise ValueError(
                 f"cannot lower {lowering.name}({types}) with {lowering.attrs}: {error}"
             ) from error
-        return value if isinstance(value, relax.Tuple | relax.Var) else self._emitter.emit(value)
 
 
 def _reordered(ty: relax.Type, order: Sequence[int]) -> relax.Type:

@@ -7,7 +7,7 @@ keyed by operator name, where None keeps the call.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tvm
@@ -31,6 +31,11 @@ def static_shape(expr: relax.Expr) -> tuple[int, ...]:
     if shape is None or not all(isinstance(d, tirx.IntImm) for d in shape.values):
         raise ValueError(f"a plan needs static shapes, got {expr.ty}")
     return tuple(int(d) for d in shape.values)
+
+
+def ints(values: Sequence[Any]) -> list[int]:
+    """Turn an attribute of integers into a list."""
+    return [int(v) for v in values]
 
 
 def size_of(shape: tuple[int, ...]) -> int:

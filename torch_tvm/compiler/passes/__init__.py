@@ -1,0 +1,20 @@
+"""Rewriting rules on Relax: what TVM's own passes do not do with parameters as inputs.
+
+Rules come in sets; pipeline.py says when each set runs. All of them are exact up to rounding, and
+only batch-norm folding changes the rounding at all.
+"""
+
+from .clean import CLEAN
+from .expand import DECOMPOSE, EXPAND
+from .fold import FOLD_WEIGHTS
+from .layout import CHANNELS_LAST, LOCAL_CHANNELS_LAST, TO_NHWC
+
+__all__ = [
+    "CHANNELS_LAST",
+    "CLEAN",
+    "DECOMPOSE",
+    "EXPAND",
+    "FOLD_WEIGHTS",
+    "LOCAL_CHANNELS_LAST",
+    "TO_NHWC",
+]
