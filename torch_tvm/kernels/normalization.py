@@ -141,7 +141,7 @@ def build(workload: Normalize, schedule: Schedule, target: CpuTarget, name: str)
 
     def mean_of(row: Row, value_at: rows.ValueAt) -> Value:
         total = rows.Accumulator(row, 0.0, held, rows.add)
-        rows.accumulate(row, found, total, value_at)
+        rows.accumulate(row, total, value_at)
         lanes = row.result_point.lanes
         size = tir.constant(float(found.row_size), held, lanes)
         return tir.materialise(total.result() / size, held, lanes)

@@ -172,7 +172,7 @@ def _result(workload: Reduce, found: Layout, row: Row) -> Value:
 
     def total(value_at: rows.ValueAt) -> Value:
         sums = rows.Accumulator(row, 0, held, rows.add)
-        rows.accumulate(row, found, sums, value_at)
+        rows.accumulate(row, sums, value_at)
         return sums.result()
 
     operator = workload.operator

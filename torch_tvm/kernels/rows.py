@@ -25,6 +25,7 @@ Index = Any  # int or PrimExpr
 Value = Any  # PrimExpr
 Combine = Callable[[Value, Value, int], Value]
 ValueAt = Callable[["Point"], Value]
+Flush = Callable[[], None] | None
 
 # Independent accumulators hide the latency of an addition (4 cycles, two a cycle). After FLUSH additions one is added to a second
 # level with Kahan's compensation, so that the error of a float32 sum stays that of FLUSH additions however long the row is.
@@ -247,9 +248,20 @@ class Row:
         space = self._layout.reduced if self.along_row else self._layout.kept
         return space.strides[operand][-1]
 
-    def sweep(self, step: Callable[[Point], None], flush: Callable[[], None] | None = None) -> None:
-        """Call `step` for every vector of the row; `flush` at least every `FLUSH` steps of one accumulator."""
+    def sweep(self, step: Callable[[Point], None], flush: Flush = None) -> None:
+        """Call `step` for every vector of the row; `flush` at least every `2 * FLUSH` steps of one accumulator."""
         self._loops(0, self._offsets, 0, step, flush)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a sum of the row needs a second level of accumulators."""
+        return self._steps(0) > FLUSH
+
+    def _steps(self, loop: int) -> int:
+        """Steps of one accumulator in one run of the loops from `loop` on."""
+        *outer, last = self._layout.reduced.sizes[loop:]
+        lanes = self.width if self.along_row else 1
+        return math.prod(outer) * -(-last // (lanes * UNROLL))
 
     def _loops(
         self,
@@ -257,22 +269,38 @@ class Row:
         offsets: Sequence[Index],
         position: Index,
         step: Callable[[Point], None],
-        flush: Callable[[], None] | None,
+        flush: Flush,
     ) -> None:
         space = self._layout.reduced
         size = space.sizes[loop]
-        if loop < len(space.sizes) - 1:
-            with tir.loop(size) as index:
-                self._loops(
-                    loop + 1,
-                    advance(space, offsets, [index], loop),
-                    (position + index) * space.sizes[loop + 1],
-                    step,
-                    flush,
-                )
+        if loop == len(space.sizes) - 1:
+            self._innermost(offsets, position, step, flush)
             return
-        lanes = self.width if self.along_row else 1
-        vectors, tail = divmod(size, lanes)
+        below = self._steps(loop + 1)
+        group = size if flush is None or below * size <= FLUSH else max(1, FLUSH // below)
+
+        def some(first: Index, count: int) -> None:
+            with tir.loop(count) as k:
+                index = first + k
+                moved = advance(space, offsets, [index], loop)
+                inner = (position + index) * space.sizes[loop + 1]
+                self._loops(loop + 1, moved, inner, step, flush if below > FLUSH else None)
+
+        if group == size:
+            some(0, size)
+        else:
+            with tir.loop(size // group) as block:
+                some(block * group, group)
+                flush()  # type: ignore[misc]  # groups exist only with it
+            if size % group:
+                some(size // group * group, size % group)
+
+    def _innermost(
+        self, offsets: Sequence[Index], position: Index, step: Callable[[Point], None], flush: Flush
+    ) -> None:
+        space = self._layout.reduced
+        loop, lanes = len(space.sizes) - 1, self.width if self.along_row else 1
+        vectors, tail = divmod(space.sizes[-1], lanes)
 
         def at(index: Index, slot: int, count: int) -> None:
             moved = advance(space, offsets, [index], loop)
@@ -290,8 +318,6 @@ class Row:
             at((rounds * UNROLL + slot) * lanes, slot, lanes)
         if tail:
             at(vectors * lanes, rest, tail)
-        if flush is not None and loop:
-            flush()
 
     @staticmethod
     def _rounds(first: Index, count: int, lanes: int, at: Callable[[Index, int, int], None]) -> None:
@@ -300,11 +326,6 @@ class Row:
         with tir.loop(count) as index:
             for slot in range(UNROLL):
                 at(((first + index) * UNROLL + slot) * lanes, slot, lanes)
-
-
-def needs_cascade(found: Layout, lanes: int) -> bool:
-    """Whether a sum over one row is long enough for a second level of accumulators."""
-    return found.row_size > FLUSH * UNROLL * (lanes if found.along_row else 1)
 
 
 def complete(given: Sequence[View | None], operands: Sequence[Operand]) -> tuple[View, ...]:
@@ -377,12 +398,11 @@ def kernel(
     return tir.kernel(name, parameters, whole)
 
 
-def accumulate(row: Row, found: Layout, into: Accumulator, value_at: ValueAt) -> None:
-    """Sweep a row into an accumulator, in two levels where one would be too long for float accuracy."""
-    into_levels = needs_cascade(found, row.width)
-    if into_levels:
+def accumulate(row: Row, into: Accumulator, value_at: ValueAt) -> None:
+    """Sweep a row into a sum, in two levels where one would be too long for float accuracy."""
+    if row.is_long:
         into.cascade()
-    row.sweep(lambda point: into.add(point, value_at(point)), into.flush if into_levels else None)
+    row.sweep(lambda point: into.add(point, value_at(point)), into.flush if row.is_long else None)
 
 
 # Combining two vectors, with PyTorch's treatment of NaN; operands are loads of different buffers.
