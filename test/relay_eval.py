@@ -458,6 +458,26 @@ def gather(x: Tensor, indices: Tensor, axis: int) -> Tensor:
     return torch.gather(x, axis, indices.long())
 
 
+@operator("adv_index")
+def adv_index(fields: tuple[Tensor, ...]) -> Tensor:
+    x, *indices = fields
+    for axis, index in enumerate(indices):
+        assert index.numel() == 0 or (index.min() >= 0 and index.max() < x.shape[axis])
+    return x[tuple(indices)]
+
+
+@operator("cumsum")
+def cumsum(x: Tensor, axis: int, dtype: str, exclusive: Any) -> Tensor:
+    assert not exclusive
+    return torch.cumsum(x, axis, dtype=dtype_of(dtype))
+
+
+@operator("cumprod")
+def cumprod(x: Tensor, axis: int, dtype: str, exclusive: Any) -> Tensor:
+    assert not exclusive
+    return torch.cumprod(x, axis, dtype=dtype_of(dtype))
+
+
 @operator("reverse")
 def reverse(x: Tensor, axis: int) -> Tensor:
     return x.flip(axis)

@@ -122,6 +122,29 @@ def test_indexing(data: Any) -> None:
 
 
 @quick
+@given(data=st.data())
+def test_indexing_by_several_tensors(data: Any) -> None:
+    sizes = data.draw(st.lists(st.integers(1, 4), min_size=2, max_size=4))
+    x = values(sizes, torch.float32)
+    shape = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=2))
+    chosen = data.draw(st.lists(st.integers(0, len(sizes) - 1), min_size=1, max_size=3, unique=True))
+    indices = [torch.randint(-sizes[dim], sizes[dim], shape) for dim in chosen]
+
+    def pick(t: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
+        places: list[Any] = [slice(None)] * t.dim()
+        for dim, index in zip(chosen, given, strict=True):
+            places[dim] = index
+        return t[tuple(places)]
+
+    check(pick, x, *indices)
+
+
+def test_selection_by_a_mask_is_refused() -> None:
+    with pytest.raises(NotConvertibleError, match="aten::index.Tensor"):
+        torch_tvm.to_relay(lambda t: t[t > 0], [torch.ones(3)])
+
+
+@quick
 @given(pair=broadcasting([torch.float32, torch.float64, torch.int64], special=True), data=st.data())
 def test_conditions(pair: list[torch.Tensor], data: Any) -> None:
     condition = data.draw(tensors(torch.broadcast_shapes(*(t.shape for t in pair)), dtypes=[torch.bool]))

@@ -13,7 +13,8 @@ Expr OperandAs(const Context& ctx, const char* name, ScalarType common);
 // The same with numbers rounded to `common` too, as comparisons do.
 Expr Rounded(const Context& ctx, const char* name, ScalarType common);
 
-// The argument's number if it is known: a Python number, or a tensor of one element that no input changes.
+// The argument's number if it is known: a Python number, or a tensor of one element that no input
+// changes.
 std::optional<at::Scalar> KnownNumber(const Context& ctx, const char* name);
 
 // The dtype that PyTorch promotes two arguments to; Python numbers and rank-0 tensors weigh less

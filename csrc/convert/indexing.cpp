@@ -1,5 +1,8 @@
 // Converters that choose elements by indices or by a condition.
 #include <ATen/ATen.h>
+#include <ATen/DLConvertor.h>
+
+#include <algorithm>
 
 #include "convert/broadcast.h"
 #include "convert/context.h"
@@ -7,7 +10,41 @@
 namespace torch_tvm::convert {
 namespace {
 
-// Indices outside of the table raise in PyTorch; kernels clip them, which reads no foreign memory.
+// Whether an expression holds numbers of an arange within [0, size) only: as indices they need no
+// care.
+bool CountsWithin(const Expr& expr, int64_t size) {
+  const auto* call = expr.as<relay::CallObj>();
+  const auto* op = call == nullptr ? nullptr : call->op.as<relay::OpObj>();
+  if (op == nullptr) return false;
+  if (op->name == "reshape" || op->name == "expand_dims" || op->name == "broadcast_to") {
+    return CountsWithin(call->args[0], size);
+  }
+  if (op->name != "arange") return false;
+  const auto number = [&](size_t i) {
+    return at::fromDLPack(call->args[i].as<relay::ConstantObj>()->data.ToDLPack())
+        .item()
+        .toDouble();
+  };
+  return number(0) >= 0 && number(1) <= static_cast<double>(size) && number(2) > 0;
+}
+
+// Indices that kernels may use unchecked: within the table, where PyTorch would raise too (limits:
+// README.md).
+Expr Within(const Context& ctx, const Operand& index, int64_t size) {
+  if (CountsWithin(index.expr, size)) return index.expr;
+  return ctx.Call("clip", {index.expr}, {{"a_min", 0.0}, {"a_max", static_cast<double>(size - 1)}});
+}
+
+// Negative indices count from the end.
+Operand Wrapped(const Context& ctx, const Operand& index, int64_t size) {
+  if (CountsWithin(index.expr, size)) return index;
+  const ScalarType dtype = index.dtype();
+  const Expr negative = ctx.Call("less", {index.expr, ctx.Constant(0, dtype)});
+  const Expr wrapped = ctx.Call("add", {index.expr, ctx.Constant(size, dtype)});
+  return {ctx.Call("where", {negative, wrapped, index.expr}), index.info};
+}
+
+// Indices outside of the table raise in PyTorch; `take` clips them, which reads no foreign memory.
 Expr Take(const Context& ctx, const Expr& data, const Expr& indices, int64_t axis) {
   return ctx.Call("take", {data, indices}, {{"axis", axis}});
 }
@@ -47,7 +84,8 @@ Results Gather(Context& ctx) {
                      {"strides", IntArray(Sizes(covered.size(), 1))},
                      {"axes", ffi::Any(nullptr)}});
   }
-  return ctx.Call("gather", {data, index.expr}, {{"axis", dim}});
+  return ctx.Call("gather", {data, Within(ctx, index, covered[static_cast<size_t>(dim)])},
+                  {{"axis", dim}});
 }
 
 Results Where(Context& ctx) {
@@ -69,6 +107,64 @@ Results MaskedFill(Context& ctx) {
   return ctx.Call("where", {ctx.Cast(ctx.Tensor("mask"), ScalarType::Bool), value, self.expr});
 }
 
+struct Indexing {
+  Sizes dims;                    // that an index is given for
+  std::vector<Operand> indices;  // int64, non-negative
+};
+
+Indexing IndicesOf(const Context& ctx, const Operand& self) {
+  Indexing indexing;
+  int64_t dim = 0;
+  for (const c10::IValue& element : ctx.Value("indices").toListRef()) {
+    if (element.isTensor() && element.toTensor().defined()) {
+      Operand index = ctx.Given(element.toTensor());
+      if (index.dtype() == ScalarType::Bool || index.dtype() == ScalarType::Byte) {
+        ctx.Refuse("a mask selects: how many elements is known only when the kernels have run");
+      }
+      index = {ctx.Cast(index, ScalarType::Long), index.info};
+      index.info.dtype = ScalarType::Long;
+      indexing.indices.push_back(Wrapped(ctx, index, self.sizes().at(static_cast<size_t>(dim))));
+      indexing.dims.push_back(dim);
+    }
+    ++dim;
+  }
+  return indexing;
+}
+
+// Several index tensors: adv_index indexes the leading dimensions, so the indexed ones are moved
+// there, and the result's dimensions back if the indexed ones were neighbours.
+Expr AdvancedIndex(const Context& ctx, const Operand& self, const Indexing& indexing) {
+  const Sizes& dims = indexing.dims;
+  Sizes axes = dims;
+  for (int64_t dim = 0; dim < self.rank(); ++dim) {
+    if (std::find(dims.begin(), dims.end(), dim) == dims.end()) axes.push_back(dim);
+  }
+  std::vector<Expr> fields = {ctx.Transpose(self.expr, axes)};
+  for (size_t i = 0; i < dims.size(); ++i) {
+    fields.push_back(Within(ctx, indexing.indices[i], self.sizes()[static_cast<size_t>(dims[i])]));
+  }
+  const relay::Tuple tuple(ffi::Array<Expr>(fields.begin(), fields.end()));
+  const Expr value = ctx.Call("adv_index", {tuple});
+  const int64_t first = dims.front();
+  const auto count = static_cast<int64_t>(dims.size());
+  if (dims.back() - first + 1 != count || first == 0) return value;
+  const int64_t spread = ctx.Result().rank() - (self.rank() - count);  // rank of the indices
+  Sizes back;
+  for (int64_t i = 0; i < first; ++i) back.push_back(spread + i);
+  for (int64_t i = 0; i < spread; ++i) back.push_back(i);
+  for (int64_t i = first + spread; i < ctx.Result().rank(); ++i) back.push_back(i);
+  return ctx.Transpose(value, back);
+}
+
+Results Index(Context& ctx) {
+  const Operand self = ctx.Tensor("self");
+  if (self.info.numel() == 0) ctx.Refuse("self has no elements");
+  const Indexing indexing = IndicesOf(ctx, self);
+  if (indexing.dims.empty()) return self.expr;
+  if (indexing.dims.size() > 1) return AdvancedIndex(ctx, self, indexing);
+  return Take(ctx, self.expr, indexing.indices[0].expr, indexing.dims[0]);
+}
+
 // tril and triu, by comparing row and column numbers.
 Converter Triangle(const char* keeps) {
   return [keeps](Context& ctx) -> Results {
@@ -87,6 +183,8 @@ Converter Triangle(const char* keeps) {
 
 const Registrar kIndexing({
     {"aten::embedding", Embedding},
+    {"aten::index.Tensor", Index},
+    {"aten::index.Tensor_hacked_twin", Index},
     {"aten::index_select", IndexSelect},
     {"aten::gather", Gather},
     {"aten::where.self", Where},

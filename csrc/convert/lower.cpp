@@ -6,6 +6,7 @@
 
 #include "convert/context.h"
 #include "convert/evaluator.h"
+#include "convert/source.h"
 
 namespace torch_tvm::convert {
 namespace {
@@ -20,20 +21,10 @@ std::string OperatorName(const Node* node) {
                                          : schema->name() + "." + schema->overload_name();
 }
 
-std::string SourceOf(const Node* node) {
-  const auto place = node->sourceRange().file_line_col();
-  if (!place) return "<unknown>";
-  const auto& [file, line, column] = *place;
-  return file + ":" + std::to_string(line);
-}
-
 ffi::Optional<relay::Span> SpanOf(const Node* node) {
-  const auto place = node->sourceRange().file_line_col();
+  const auto place = PlaceOf(node);
   if (!place) return std::nullopt;
-  const auto& [file, line, column] = *place;
-  const auto at_line = static_cast<int64_t>(line);
-  const auto at_column = static_cast<int64_t>(column);
-  return relay::Span(file, at_line, at_column, at_line, at_column);
+  return relay::Span(place->file, place->line, place->column, place->line, place->column);
 }
 
 std::string Summary(const std::vector<Refusal>& refusals) {

@@ -197,6 +197,20 @@ Results VectorNorm(Context& ctx) {
   return ctx.Cast(ctx.Call("sqrt", {squares}), math, result.dtype);
 }
 
+// Running sums and products.
+Converter Scan(const char* op) {
+  return [op](Context& ctx) -> Results {
+    const TensorInfo& result = ctx.Result();
+    const ScalarType math = MathType(result.dtype);
+    if (result.dtype == ScalarType::Bool) ctx.Refuse("dtype is bool");
+    const Expr x = ctx.Cast(ctx.Cast(ctx.Tensor("self"), result.dtype), result.dtype, math);
+    if (result.sizes.empty()) return ctx.Cast(x, math, result.dtype);
+    const Expr value =
+        ctx.Call(op, {x}, {{"axis", ctx.Dim("dim", result.rank())}, {"dtype", DtypeName(math)}});
+    return ctx.Cast(value, math, result.dtype);
+  };
+}
+
 const Converter kSum = Accumulate("sum", 0);
 const Converter kProd = Accumulate("prod", 1);
 const Converter kMean = Accumulate("mean", std::numeric_limits<double>::quiet_NaN());
@@ -236,6 +250,8 @@ const Registrar kReduction({
     {"aten::std_mean", Variance(Give::kDeviationAndMean)},
     {"aten::std_mean.dim", Variance(Give::kDeviationAndMean)},
     {"aten::std_mean.correction", Variance(Give::kDeviationAndMean)},
+    {"aten::cumsum", Scan("cumsum")},
+    {"aten::cumprod", Scan("cumprod")},
     {"aten::norm.Scalar", VectorNorm},
     {"aten::norm.ScalarOpt_dim", VectorNorm},
     {"aten::linalg_vector_norm", VectorNorm},
