@@ -77,6 +77,32 @@ def test_unaligned_memory() -> None:
     )
 
 
+def test_parts_of_inputs_weights_and_constants() -> None:
+    first = {"begin": [0], "end": [2], "strides": [1], "axes": [0]}
+
+    def product(x: relay.Expr) -> relay.Expr:
+        return call("concatenate", [relay.Tuple([call("strided_slice", [x], first)] * 2)])
+
+    check(
+        [
+            ("input", lambda x, w: product(x), lambda x, w: x[:2].repeat(2, 1)),
+            ("weight", lambda x, w: product(w), lambda x, w: w[:2].repeat(2, 1)),
+            (
+                "constant",
+                lambda x, w: product(relay.Constant(torch.arange(12.0).reshape(4, 3))),
+                lambda x, w: torch.arange(6.0).reshape(2, 3).repeat(2, 1),
+            ),
+            (
+                "element-wise",
+                lambda x, w: call("add", [call("strided_slice", [x], first), call("strided_slice", [w], first)]),
+                lambda x, w: x[:2] + w[:2],
+            ),
+        ],
+        [rand(4, 3)],
+        [rand(4, 3)],
+    )
+
+
 def test_let_and_functions() -> None:
     x = relay.Var("x", relay.TensorType([3], "float32"))
     y, z = relay.Var("y"), relay.Var("z", relay.TensorType([3], "float32"))

@@ -131,7 +131,8 @@ class Lowerer:
     def argument(self, tensor: Tensor) -> Argument:
         """Return a tensor as a contiguous argument of its own shape, copied first if it is a strided view."""
         base, access = self.accesses.of(tensor)
-        if access.contiguous:
+        whole = base.kind == "node" or base.size == tensor.size  # a buffer in the arena may be a part
+        if access.contiguous and whole and tensor not in self._storage:
             return Argument(self.storage(base), tensor.shape, tensor.dtype)
         if tensor not in self._storage:
             self._copy_out(tensor, tensor)
