@@ -119,7 +119,8 @@ def _tile(w: Conv2d, target: CpuTarget, lanes: int) -> tuple[int, int]:
         tiles = tir.split_evenly(w.out_width, rows)
         panel_bytes = math.prod(w.kernel) * w.group_channels * width * size
         step = sum(n * tiling.cycles_per_step(h, vectors, lanes * size, panel_bytes) for n, h in tiles)
-        return -(-w.group_filters // width) * step
+        bodies = sum(len(tap_ranges(w, tile)) for tile in row_tiles(w, rows))
+        return tiling.with_compile_time(-(-w.group_filters // width) * step, bodies)
 
     row_bytes = w.stride[1] * size * (w.channels if w.input_layout == "NHWC" else 1)
     rows, vectors = min(tiling.register_tiles(target, lanes, w.group_filters, row_bytes), key=cost)

@@ -198,7 +198,7 @@ def _tile(workload: Matmul, target: CpuTarget, lanes: int) -> tuple[int, int]:
         tiles = tir.split_evenly(workload.m, rows)
         panel_bytes = workload.k * width * size
         step = sum(n * tiling.cycles_per_step(h, vectors, lanes * size, panel_bytes) for n, h in tiles)
-        return -(-workload.n // width) * step
+        return tiling.with_compile_time(-(-workload.n // width) * step, len(tiles))
 
     row_bytes = workload.a.stride("m") * size if workload.m > 1 else 1
     rows, vectors = min(tiling.register_tiles(target, lanes, workload.n, row_bytes), key=cost)
