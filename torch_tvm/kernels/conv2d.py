@@ -251,6 +251,13 @@ class _Convolution:
     def panels(self) -> int:
         return -(-self.workload.group_filters // self.schedule.width)
 
+    @property
+    def _panels_first(self) -> bool:
+        """Whether reading all images for each panel is less than reading all weights for each image."""
+        w = self.workload
+        image, weights = math.prod(w.input_shape[1:]), math.prod(w.weight_shape)
+        return weights + self.panels * w.batch * image < w.batch * (weights + image)
+
     def emit(self, source: tir.Buffer) -> None:
         """Emit the whole kernel."""
         w, s = self.workload, self.schedule
@@ -271,9 +278,12 @@ class _Convolution:
         taps = w.kernel[1] * w.group_channels
         weight = tir.reshaped(self.weight, (w.groups, self.panels, w.kernel[0], taps, s.width), w.dtype)
         operands = _Operands(w, s, tir.reshaped(source, _flat_input_shape(w), w.dtype), weight)
-        shape = (images, w.groups, self.panels, s.row_blocks)
-        with tir.loop(math.prod(shape), parallel=s.parallel) as task:
-            image, group, panel, block = tir.unravel(task, shape)
+        panels = w.groups * self.panels
+        order = (panels, images, s.row_blocks) if self._panels_first else (images, panels, s.row_blocks)
+        with tir.loop(math.prod(order), parallel=s.parallel) as task:
+            outer, inner, block = tir.unravel(task, order)
+            image, position = (inner, outer) if self._panels_first else (outer, inner)
+            group, panel = tir.unravel(position, (w.groups, self.panels))
             low = block * w.out_height // s.row_blocks
             high = (block + 1) * w.out_height // s.row_blocks
             with tir.loop_between(low, high) as y:
