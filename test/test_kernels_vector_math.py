@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from kernel_runs import TARGETS, get_target, run
 
-from torch_tvm.kernels import elementwise
-from torch_tvm.kernels.expression import Expression, Instruction, Operand
+from torch_tvm.kernels import elementwise, idioms
+from torch_tvm.kernels.expression import Expression, Instruction, Operand, Scalar
 
 # The largest error, in units in the last place, that each docstring of vector_math states.
 ULP = {"exp": 1.1, "expm1": 1.7, "log": 1.0, "log2": 1.0, "log10": 1.0, "log1p": 1.7, "tanh": 2.5, "erf": 1.3}
@@ -88,19 +89,32 @@ def test_sigmoid_and_silu_are_eagers_formulas() -> None:
     torch.testing.assert_close(results[1], torch.nn.functional.silu(x), equal_nan=True, rtol=5e-7, atol=1e-37)
 
 
-def test_gelu_errs_less_than_eager() -> None:
-    x = torch.cat(
-        [
-            torch.linspace(-20, 20, 200_001),
-            torch.linspace(-0.01, 0.01, 10_001),
-            torch.tensor([math.nan, -3e38, 1e-40]),
-        ]
-    )
-    expression = Expression(
-        (Operand(tuple(x.shape), "float32"),), (Instruction("gelu", (0,), "float32"),), (1,), tuple(x.shape)
-    )
+@pytest.mark.parametrize("spelled_out", [False, True])
+def test_gelu_errs_less_than_eager(spelled_out: bool) -> None:
+    special = torch.tensor([math.nan, math.inf, -math.inf, -3e38, 1e-40])
+    x = torch.cat([torch.linspace(-20, 20, 200_001), torch.linspace(-0.01, 0.01, 10_001), special])
+    half, root = Scalar(0.5, "float32"), Scalar(math.sqrt(0.5), "float32")
+    formula = (("multiply", 0, root), ("erf", 1), ("multiply", 2, half), ("add", half, 3), ("multiply", 4, 0))
+    expression = expression_of(1, formula if spelled_out else (("gelu", 0),), tuple(x.shape))
+    assert idioms.with_gelu(expression).instructions[-1] == Instruction("gelu", (0,), "float32")
     cpu, result = get_target(TARGETS[0]), torch.zeros_like(x)
     function = elementwise.build(elementwise.Elementwise(expression), elementwise.Schedule(16, 1), cpu, "k")
     run({"k": function}, {"k": [x, result]}, cpu)
     exact = torch.nn.functional.gelu(x.double())
     torch.testing.assert_close(result.double(), exact, rtol=3e-7, atol=1e-7, equal_nan=True)
+
+
+def test_what_only_resembles_gelu_is_left_alone() -> None:
+    half, one, root = (Scalar(value, "float32") for value in (0.5, 1.0, math.sqrt(0.5)))
+    formula = (("erf", 2), ("multiply", 3, half), ("add", half, 4))
+    for first, last in (
+        (("multiply", 0, one), ("multiply", 5, 0)),
+        (("multiply", 0, root), ("multiply", 5, 1)),
+    ):
+        expression = expression_of(2, (first, *formula, last), (4,))
+        assert idioms.with_gelu(expression) == expression
+
+
+def expression_of(inputs: int, formula: tuple[tuple[Any, ...], ...], shape: tuple[int, ...]) -> Expression:
+    steps = tuple(Instruction(op, tuple(args), "float32") for op, *args in formula)
+    return Expression((Operand(shape, "float32"),) * inputs, steps, (inputs + len(steps) - 1,), shape)

@@ -173,7 +173,7 @@ def sigmoid(x: Value, lanes: int) -> Value:
 
 
 def gelu(x: Value, lanes: int) -> Value:
-    """x * Phi(x) as max(x, 0) - |x| * Phi(-|x|). Absolute error 3e-7 (eager 1.2e-6); infinities give NaN as there.
+    """x * Phi(x) as max(x, 0) - |x| * Phi(-|x|). Absolute error 3e-7 (eager 1.2e-6); -inf gives NaN as in the formula.
 
     Takes two thirds of the time of the formula with erf (3.5 ns for 16 lanes on Zen 5).
     """
@@ -187,7 +187,8 @@ def gelu(x: Value, lanes: int) -> Value:
     tail = _hold(T.reinterpret(tir.vector_dtype("float32", lanes), bits), lanes)
     positive = T.Select(_c(0.0, lanes) > x, _c(0.0, lanes), x)
     result = _hold(_fma(_c(-0.0, lanes) - size, tail, positive, lanes), lanes)
-    return _hold(_fma(x, _c(0.0, lanes), result, lanes), lanes)
+    negative = T.Select(x > _c(0.0, lanes), _c(0.0, lanes), x)
+    return _hold(_fma(negative, _c(0.0, lanes), result, lanes), lanes)
 
 
 FLOAT32: dict[str, Callable[[Value, int], Value]] = {
