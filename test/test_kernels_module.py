@@ -81,6 +81,12 @@ def test_arguments_are_checked_once_instead_of_at_each_call() -> None:
         check_arguments(function, [((37,), "float32")])
 
 
+def test_more_elements_than_indices_reach() -> None:
+    huge = tir.Parameter("source", (2**16, 2**15), "float32")
+    with pytest.raises(ValueError, match=r"copy: source of shape \(65536, 32768\) has more elements"):
+        tir.kernel("copy", [huge], lambda _: None)
+
+
 def test_nothing_to_compile() -> None:
     assert compile_kernels({}, host_target()) == {}
 

@@ -6,6 +6,7 @@ Lanes of 1 mean scalars throughout, so that a generator's tail is the same code 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +24,9 @@ Chain = TypeVar("Chain")
 # Function attribute: there is no block below the root, so that the short pass pipeline of module.py will do.
 NO_INNER_BLOCKS = "torch_tvm.no_inner_blocks"
 
+# Loops and indices are 32 bits wide: half the registers and instructions of 64 bits.
+_MOST_ELEMENTS = 2**31 - 1
+
 # Waking a second thread costs 0.8 us when it spins and 20 us when it sleeps: a parallel region must save more.
 PARALLEL_MIN_NANOSECONDS = 8_000
 
@@ -38,6 +42,11 @@ class Parameter:
 
 def kernel(name: str, parameters: Sequence[Parameter], body: Callable[..., None]) -> PrimFunc:
     """Make the function `name` whose body is what `body(*buffers)` emits; outputs must not overlap inputs."""
+    for p in parameters:
+        if math.prod(p.shape) > _MOST_ELEMENTS:
+            raise ValueError(
+                f"{name}: {p.name} of shape {p.shape} has more elements than 32-bit indices reach"
+            )
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(name)
         T.func_attr({"global_symbol": name, "tirx.noalias": True, NO_INNER_BLOCKS: True})
