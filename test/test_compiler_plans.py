@@ -94,7 +94,9 @@ def test_parts_of_inputs_weights_and_constants() -> None:
             ),
             (
                 "element-wise",
-                lambda x, w: call("add", [call("strided_slice", [x], first), call("strided_slice", [w], first)]),
+                lambda x, w: call(
+                    "add", [call("strided_slice", [x], first), call("strided_slice", [w], first)]
+                ),
                 lambda x, w: x[:2] + w[:2],
             ),
         ],

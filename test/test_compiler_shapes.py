@@ -104,6 +104,21 @@ def test_shapes() -> None:
                 ),
                 lambda x: x[None].permute(0, 2, 3, 1),
             ),
+            (
+                "moved twice",
+                lambda x: call(
+                    "transpose",
+                    [
+                        call(
+                            "reshape",
+                            [call("transpose", [x], {"axes": [1, 0, 2]})],
+                            {"newshape": [4, 6]},
+                        )
+                    ],
+                    {"axes": [1, 0]},
+                ),
+                lambda x: x.permute(1, 0, 2).reshape(4, 6).T,
+            ),
             ("input", lambda x: x, lambda x: x),
             ("flatten", lambda x: call("nn.batch_flatten", [x]), lambda x: x.flatten(1)),
             (

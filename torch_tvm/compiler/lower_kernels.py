@@ -88,7 +88,7 @@ class Lowerer:
         self._copied: list[tuple[int, Tensor]] = []
         for index, tensor in enumerate(self._graph.outputs):
             base, access = self.accesses.of(tensor)
-            direct = base.kind == "node" and not base.weight_only and access.contiguous
+            direct = base in self._computed and not base.weight_only and access.contiguous
             if direct and base.size == tensor.size and base not in self._storage:
                 self._storage[base] = Storage("output", index)
             else:
@@ -257,10 +257,26 @@ class Lowerer:
             else:
                 self._lower_legalized(group)
         for index, tensor in self._copied:
-            base, access = self.accesses.of(tensor)
-            if tensor in self._storage:
-                base, access = tensor, stored(tensor)
-            self.copy(base, access, Argument(Storage("output", index), tensor.shape, tensor.dtype), False)
+            self._copy_to_output(index, tensor)
+
+    def _is_stored(self, tensor: Tensor) -> bool:
+        return tensor in self._computed or tensor in self._storage
+
+    def _copy_to_output(self, index: int, tensor: Tensor) -> None:
+        base, access = self.accesses.of(tensor)
+        shape = tensor.shape
+        if tensor in self._storage:
+            base, access = tensor, stored(tensor)
+        elif (
+            base.node is not None
+            and not self._is_stored(base)
+            and access.contiguous
+            and base.size == tensor.size
+        ):
+            # A reshape of a strided view: what the view reads is stored in order.
+            base, access = self.accesses.of(base.node.args[0])
+            shape = access.shape
+        self.copy(base, access, Argument(Storage("output", index), shape, tensor.dtype), False)
 
     def _lower_elementwise(self, group: Group) -> None:
         expression, operands = expressions.stand_alone(group, self.accesses)

@@ -6,8 +6,9 @@ its type (that of the tensors it makes) and its legalisation (the PrimFunc TE ma
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, SupportsIndex
 
 import tvm_ffi
 from tvm import ir, relax, te, tirx, topi
@@ -110,7 +111,7 @@ def plain(value: Any) -> Any:
         return value.value
     if isinstance(value, tvm_ffi.dtype):
         return str(value)
-    return value
+    return operator.index(value) if isinstance(value, SupportsIndex) and not isinstance(value, int) else value
 
 
 def _attributes(call_node: relax.Call) -> dict[str, Any]:
