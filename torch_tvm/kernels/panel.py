@@ -9,6 +9,10 @@ from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import tir
 
+# Packing seven layers of ResNet-18 by blocks of 8 x 8 takes 2.1 ms and 27 ms of compile time a kernel, 16 x 16 1.9 ms
+# and 54 ms, single elements 2.7 ms and 25 ms.
+_TRANSPOSED_LANES = 8
+
 
 @dataclass(frozen=True)
 class PanelCopy:
@@ -69,7 +73,7 @@ class PanelCopy:
             self.store(value, first_row + row, column, 1)
 
     def _transpose(self, first_column: tir.Index) -> None:
-        lanes = self.lanes
+        lanes = min(self.lanes, _TRANSPOSED_LANES)
         blocks = self.rows // lanes
         if blocks:
             with tir.loop(self.width // lanes) as v, tir.loop(blocks) as block:
