@@ -33,6 +33,7 @@ from torch_tvm.relay.expr import (
     structural_hash,
 )
 from torch_tvm.relay.text import ParseError, parse, parse_expr
+from torch_tvm.relay.type_inference import infer_type
 
 __all__ = [
     "BoxInt",
@@ -55,6 +56,7 @@ __all__ = [
     "Type",
     "Var",
     "const",
+    "infer_type",
     "op",
     "parse",
     "parse_expr",
