@@ -111,7 +111,10 @@ class Lexer {
     for (std::string_view symbol : kSymbols) {
       if (Match(symbol)) return Make(TokenKind::kSymbol, begin);
     }
-    Fail(position_, Concat("expected a token, got the character '", std::string(1, c), "'"));
+    bool visible = c > ' ' && c <= '~';
+    Fail(position_, Concat("expected a token, got ", visible ? "'" : "the byte ",
+                           visible ? std::string(1, c) : std::to_string(static_cast<uint8_t>(c)),
+                           visible ? "'" : ""));
   }
 
   // The index after a '.': nothing but digits, so that "%0.1" is a projection and "%0.1f" an error.
@@ -293,11 +296,14 @@ void ThrowParseError(std::string_view text, std::string_view at, const std::stri
   size_t end = std::min(text.find('\n', offset), std::min(text.size(), offset + kContext));
   std::string excerpt(text.substr(begin, end - begin));
   std::string caret = std::string(offset - begin, ' ') + "^";
-  throw ffi::Error(
-      "torch_tvm.relay.ParseError",
+  std::string full =
       Concat("line ", std::to_string(where.line), ", column ", std::to_string(where.column), ": ",
-             message, "\n  ", excerpt, "\n  ", caret),
-      TVMFFIBacktrace(__FILE__, __LINE__, TVM_FFI_FUNC_SIG, 0));
+             message, "\n  ", excerpt, "\n  ", caret);
+  // Python takes messages as UTF-8, which a text cut anywhere need not be.
+  std::replace_if(
+      full.begin(), full.end(), [](char c) { return c != '\n' && (c < ' ' || c > '~'); }, '?');
+  throw ffi::Error("torch_tvm.relay.ParseError", full,
+                   TVMFFIBacktrace(__FILE__, __LINE__, TVM_FFI_FUNC_SIG, 0));
 }
 
 LexedText Lex(std::string_view text) { return Lexer(text).Run(); }

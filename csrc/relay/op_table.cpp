@@ -3,11 +3,13 @@
 #include <tvm/ffi/extra/json.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <sstream>
 #include <utility>
 
 #include "relay/expr.h"
+#include "relay/literal.h"
 
 namespace torch_tvm::relay {
 namespace {
@@ -58,12 +60,12 @@ const char* KindName(AttrKind kind) {
     case kBoolImm:
       return "a bool";
     case kDouble:
-      return "a float";
+      return "a float other than NaN";
     case kFloatImm:
       return "a float or None";
     case kStdString:
     case kString:
-      return "a string";
+      return "a string of printable ASCII without quotes and backslashes";
     case kDataType:
       return "the name of a dtype";
     case kIntArray:
@@ -124,11 +126,16 @@ ffi::Optional<ffi::Any> Normalise(AttrKind kind, const ffi::Any& value) {
       if (none) return value;
       [[fallthrough]];
     case kDouble:
-      if (auto number = value.try_cast<double>()) return ffi::Any(*number);
+      // Neither NaN nor strings that need escapes have a spelling in the text format.
+      if (auto number = value.try_cast<double>(); number && !std::isnan(*number)) {
+        return ffi::Any(*number);
+      }
       return std::nullopt;
     case kStdString:
     case kString:
-      if (auto text = value.try_cast<ffi::String>()) return ffi::Any(*text);
+      if (auto text = value.try_cast<ffi::String>(); text && IsQuotable(std::string(*text))) {
+        return ffi::Any(*text);
+      }
       return std::nullopt;
     case kDataType:
       return NormaliseDtype(value);

@@ -16,6 +16,8 @@ from tvm_ffi.dataclasses import c_class
 
 _get_op = tvm_ffi.get_global_func("torch_tvm.relay.get_op")
 _as_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.as_text")
+_structural_equal = tvm_ffi.get_global_func("torch_tvm.relay.structural_equal")
+_structural_hash = tvm_ffi.get_global_func("torch_tvm.relay.structural_hash")
 _type_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.type_text")
 
 
@@ -368,7 +370,7 @@ def const(value: Any, dtype: str | None = None) -> Constant:
 
 
 def structural_equal(lhs: Any, rhs: Any, map_free_vars: bool = False) -> bool:
-    """Compare two programs: variables up to renaming, tensors by content, sharing of calls by structure.
+    """Compare two programs (or types): variables up to renaming, tensors by content, sharing by structure.
 
     Examples
     --------
@@ -379,9 +381,13 @@ def structural_equal(lhs: Any, rhs: Any, map_free_vars: bool = False) -> bool:
     >>> relay.structural_equal(double("x"), double("y"))
     True
     """
+    if isinstance(lhs, _Printable) and isinstance(rhs, _Printable):
+        return bool(_structural_equal(lhs, rhs, map_free_vars))
     return bool(tvm_ffi.structural_equal(lhs, rhs, map_free_vars=map_free_vars))
 
 
 def structural_hash(node: Any, map_free_vars: bool = False) -> int:
     """Return a hash that agrees with :func:`structural_equal`."""
+    if isinstance(node, _Printable):
+        return int(_structural_hash(node, map_free_vars))
     return int(tvm_ffi.structural_hash(node, map_free_vars=map_free_vars))

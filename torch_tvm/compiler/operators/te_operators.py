@@ -15,6 +15,8 @@ from tvm import ir, relax, te, tirx, topi
 from tvm.ir import _ffi_api as ir_api
 from tvm.relax.transform.legalize_ops.common import register_legalize
 
+from torch_tvm.relay import BoxInt
+
 PREFIX = "torch_tvm."
 
 
@@ -107,7 +109,7 @@ def plain(value: Any) -> Any:
     """Turn attribute values (arrays, immediates) into plain Python ones."""
     if isinstance(value, tvm_ffi.Array | list | tuple):
         return [plain(v) for v in value]
-    if isinstance(value, tirx.IntImm | tirx.FloatImm):
+    if isinstance(value, tirx.IntImm | tirx.FloatImm | BoxInt):
         return value.value
     if isinstance(value, tvm_ffi.dtype):
         return str(value)
