@@ -81,13 +81,13 @@ def test_fields_are_read_only_but_annotations_are_not() -> None:
         (lambda: relay.Call("add", [var(), None]), TypeError, "Expr"),
         (lambda: relay.Var(3), TypeError, "str"),
         (lambda: relay.TensorType((2, -3)), ValueError, "a size must be >= 0.*got -3"),
-        (lambda: relay.TensorType((2, 2.5)), TypeError, ""),
+        (lambda: relay.TensorType((2, 2.5)), TypeError, "Array<int>"),
         (lambda: relay.TupleGetItem(relay.Tuple([var()]), 1), ValueError, "index 1 .* has 1"),
         (lambda: relay.TupleGetItem(var(), -1), ValueError, "index -1"),
         (lambda: relay.Function([diamond("x").params[0]] * 2, var()), ValueError, "'x' is a parameter twice"),
         (lambda: relay.IRModule({"main": var()}), TypeError, "Function"),
         (lambda: relay.nn.nope, AttributeError, "no operator 'nn.nope'"),
-        (lambda: relay.Op(), TypeError, "cannot be constructed"),
+        (relay.Op, TypeError, "cannot be constructed"),
     ],
 )
 def test_misuse_is_an_error_that_says_why(make: Any, error: type, message: str) -> None:
@@ -126,14 +126,14 @@ def test_operator_table_holds_all_of_tvm() -> None:
     assert prefixes["qnn"] == 26 and prefixes["vision"] == 10
     patterns = collections.Counter(info.pattern for info in table.values())
     assert patterns == {
-        "kOpaque": 36,
-        "kBroadcast": 39,
-        "kInjective": 56,
         "kElemWise": 59,
-        "kOutEWiseFusable": 55,
-        None: 15,
+        "kOutEWiseFusable": 58,
+        "kInjective": 56,
+        "kOpaque": 55,
+        "kBroadcast": 39,
+        None: 19,
         "kCommReduce": 12,
-    } | {"kCommReduce": patterns["kCommReduce"], "kOpaque": patterns["kOpaque"]}
+    }
     assert sum(patterns.values()) == 298
     dense = table["nn.dense"]
     assert dense.args == ("data", "weight")
@@ -266,7 +266,10 @@ def test_deep_programs() -> None:
     assert relay.structural_equal(relay.parse(text), deep)
     typed = relay.infer_type(chain(2000))
     assert typed.ret_type.dtype == "float32"
-    assert relay.structural_equal(pickle.loads(pickle.dumps(typed)), typed)
+    for other in (pickle.loads(pickle.dumps(typed)), relay.load_json(relay.save_json(deep))):
+        assert relay.structural_equal(other, typed) or relay.structural_equal(other, deep)
+    del deep, typed, other
+    assert len(chain(1_000_000).params) == 1
 
 
 def test_constants_copy_and_convert() -> None:

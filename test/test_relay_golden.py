@@ -36,7 +36,8 @@ def test_all_programs_are_here() -> None:
 def test_prints_back_to_the_same_text(name: str) -> None:
     text = read(name)
     module = relay.parse(text)
-    assert module.astext() == without_comments(text)
+    # The types of constants stand in the metadata, so that their comments are there without infer_type.
+    assert without_comments(module.astext()) == without_comments(text)
     assert relay.structural_equal(relay.parse(module.astext()), module)
 
 
@@ -59,14 +60,17 @@ def test_a_changed_program_is_not_equal(name: str) -> None:
     changes = [
         ("padding=[1, 1, 1, 1]", "padding=[1, 1, 1, 0]"),
         ("0.707107f", "0.707108f"),
-        ("AAAAAEAAAA", "AAAAAIAAAA"),  # in a tensor
+        # The last bytes of a tensor.
+        ('AAAAAAAAAAA"', 'AAAAAAEAAAA"'),
+        ('v8M8"', 'v8M9"'),
+        ('CAPw=="', 'CAQA=="'),
         ("a_max=6f", "a_max=7f"),
     ]
     changed = [text.replace(old, new, 1) for old, new in changes if old in text]
     assert changed
     for other in changed:
         assert not relay.structural_equal(relay.parse(other), module)
-        assert relay.parse(other).astext() != without_comments(text)
+        assert without_comments(relay.parse(other).astext()) != without_comments(text)
 
 
 def test_metadata_is_written_byte_for_byte() -> None:

@@ -148,7 +148,8 @@ def test_metadata_example() -> None:
     x = var("x", (2,))
     text = relay.IRModule.from_expr(relay.Function([x], relay.add(x, relay.const([1.0, 2.0])))).astext()
     assert text.startswith(
-        HEADER + "def @main(%x: Tensor[(2), float32]) {\n  add(%x, meta[relay.Constant][0])\n}\n\n#[metadata]\n{\n"
+        HEADER
+        + "def @main(%x: Tensor[(2), float32]) {\n  add(%x, meta[relay.Constant][0])\n}\n\n#[metadata]\n{\n"
     )
     assert '"P6G0lvBAXt0AAAAAAAAAAAEAAAAAAAAAAQAAAAIgAQACAAAAAAAAAAgAAAAAAAAAAACAPwAAAEA="' in text
     assert text.endswith('  ], \n  "attrs": {"tvm_version": "0.19.0"}\n}')
@@ -379,5 +380,5 @@ def test_attributes_that_text_cannot_hold_are_errors() -> None:
         function.astext()
     stop = var("n", (), "int32")
     dynamic = relay.arange(relay.const(0), stop, relay.const(1), dtype="int32")
-    with pytest.raises(ValueError, match="torch_tvm.relay.Var"):
+    with pytest.raises(ValueError, match=r"torch_tvm\.relay\.Var"):
         dynamic.astext()

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "relay/builder.h"
 #include "relay/op_table.h"
@@ -24,6 +25,21 @@ void CheckCall(const Op& op, const ffi::Array<Expr>& args) {
 }
 
 }  // namespace
+
+void ExprObj::Release(ffi::ObjectRef operand) {
+  thread_local std::vector<ffi::ObjectRef>* pending = nullptr;
+  if (pending) {
+    pending->push_back(std::move(operand));
+    return;
+  }
+  std::vector<ffi::ObjectRef> queue = {std::move(operand)};
+  pending = &queue;
+  while (!queue.empty()) {
+    ffi::ObjectRef last = std::move(queue.back());
+    queue.pop_back();
+  }
+  pending = nullptr;
+}
 
 VarObj::VarObj(ffi::String name, ffi::Optional<Type> annotation, ffi::Optional<Span> where)
     : name_hint(std::move(name)), type_annotation(std::move(annotation)) {

@@ -42,6 +42,10 @@ class ExprObj : public ffi::Object {
   ffi::Optional<Span> span;
   ffi::Optional<Type> checked_type;
 
+  // Frees operands without recursion: a chain of a million calls is not a million nested
+  // destructors.
+  static void Release(ffi::ObjectRef operand);
+
   static constexpr bool _type_mutable = true;
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindTreeNode;
   TVM_FFI_DECLARE_OBJECT_INFO("torch_tvm.relay.Expr", ExprObj, ffi::Object);
@@ -129,6 +133,10 @@ class CallObj : public ExprObj {
   explicit CallObj(ffi::UnsafeInit tag) : op(tag) {}
   CallObj(Expr op, ffi::Array<Expr> args, ffi::Map<ffi::String, ffi::Any> attrs,
           ffi::Optional<Span> span);
+  ~CallObj() {
+    Release(std::move(op));
+    Release(std::move(args));
+  }
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Call", CallObj, ExprObj);
 };
@@ -145,6 +153,7 @@ class TupleObj : public ExprObj {
 
   explicit TupleObj(ffi::UnsafeInit) {}
   TupleObj(ffi::Array<Expr> fields, ffi::Optional<Span> span);
+  ~TupleObj() { Release(std::move(fields)); }
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Tuple", TupleObj, ExprObj);
 };
@@ -161,6 +170,7 @@ class TupleGetItemObj : public ExprObj {
 
   explicit TupleGetItemObj(ffi::UnsafeInit tag) : tuple(tag) {}
   TupleGetItemObj(Expr tuple, int64_t index, ffi::Optional<Span> span);
+  ~TupleGetItemObj() { Release(std::move(tuple)); }
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.TupleGetItem", TupleGetItemObj, ExprObj);
 };
@@ -179,6 +189,10 @@ class LetObj : public ExprObj {
 
   explicit LetObj(ffi::UnsafeInit tag) : var(tag), value(tag), body(tag) {}
   LetObj(Var var, Expr value, Expr body, ffi::Optional<Span> span);
+  ~LetObj() {
+    Release(std::move(value));
+    Release(std::move(body));
+  }
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Let", LetObj, ExprObj);
 };
@@ -196,6 +210,11 @@ class IfObj : public ExprObj {
 
   explicit IfObj(ffi::UnsafeInit tag) : cond(tag), true_branch(tag), false_branch(tag) {}
   IfObj(Expr cond, Expr true_branch, Expr false_branch, ffi::Optional<Span> span);
+  ~IfObj() {
+    Release(std::move(cond));
+    Release(std::move(true_branch));
+    Release(std::move(false_branch));
+  }
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.If", IfObj, ExprObj);
 };
@@ -215,6 +234,7 @@ class FunctionObj : public ExprObj {
   explicit FunctionObj(ffi::UnsafeInit tag) : body(tag) {}
   FunctionObj(ffi::Array<Var> params, Expr body, ffi::Optional<Type> ret_type,
               ffi::Map<ffi::String, ffi::Any> attrs, ffi::Optional<Span> span);
+  ~FunctionObj() { Release(std::move(body)); }
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Function", FunctionObj, ExprObj);
 };

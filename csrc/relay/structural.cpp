@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "relay/visit.h"
+
 namespace torch_tvm::relay {
 namespace {
 
@@ -21,28 +23,25 @@ struct Parts {
 };
 
 Parts PartsOf(const Expr& expr) {
+  Parts parts;
+  VisitOperands(expr, [&parts](const Expr& operand) { parts.operands.push_back(operand); });
   if (const auto* call = expr.as<CallObj>()) {
-    Parts parts{{call->attrs}, {call->op}, {}};
-    parts.operands.insert(parts.operands.end(), call->args.begin(), call->args.end());
-    return parts;
+    parts.plain = {call->attrs};
+  } else if (const auto* item = expr.as<TupleGetItemObj>()) {
+    parts.plain = {item->index};
+  } else if (const auto* let = expr.as<LetObj>()) {
+    parts.bound = {let->var};
+  } else if (const auto* function = expr.as<FunctionObj>()) {
+    parts.plain = {function->attrs, function->ret_type};
+    parts.bound = {function->params.begin(), function->params.end()};
+  } else if (const auto* constant = expr.as<ConstantObj>()) {
+    parts.plain = {constant->data};
+  } else if (const auto* global = expr.as<GlobalVarObj>()) {
+    parts.plain = {global->name_hint};
+  } else if (const auto* op = expr.as<OpObj>()) {
+    parts.plain = {op->name};
   }
-  if (const auto* tuple = expr.as<TupleObj>()) {
-    return {{}, {tuple->fields.begin(), tuple->fields.end()}, {}};
-  }
-  if (const auto* item = expr.as<TupleGetItemObj>()) return {{item->index}, {item->tuple}, {}};
-  if (const auto* let = expr.as<LetObj>()) return {{}, {let->value, let->body}, {let->var}};
-  if (const auto* branch = expr.as<IfObj>()) {
-    return {{}, {branch->cond, branch->true_branch, branch->false_branch}, {}};
-  }
-  if (const auto* function = expr.as<FunctionObj>()) {
-    return {{function->attrs, function->ret_type},
-            {function->body},
-            {function->params.begin(), function->params.end()}};
-  }
-  if (const auto* constant = expr.as<ConstantObj>()) return {{constant->data}, {}, {}};
-  if (const auto* global = expr.as<GlobalVarObj>()) return {{global->name_hint}, {}, {}};
-  if (const auto* op = expr.as<OpObj>()) return {{op->name}, {}, {}};
-  return {};
+  return parts;
 }
 
 bool IsLeaf(const Expr& expr) {

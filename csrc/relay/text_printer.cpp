@@ -16,6 +16,7 @@
 #include "relay/builder.h"
 #include "relay/literal.h"
 #include "relay/metadata.h"
+#include "relay/visit.h"
 
 namespace torch_tvm::relay {
 namespace {
@@ -52,27 +53,6 @@ class UseCounter {
   }
 
  private:
-  template <typename Visit>
-  static void VisitOperands(const Expr& expr, Visit visit) {
-    if (const auto* call = expr.as<CallObj>()) {
-      visit(call->op);
-      for (const Expr& arg : call->args) visit(arg);
-    } else if (const auto* tuple = expr.as<TupleObj>()) {
-      for (const Expr& field : tuple->fields) visit(field);
-    } else if (const auto* item = expr.as<TupleGetItemObj>()) {
-      visit(item->tuple);
-    } else if (const auto* let = expr.as<LetObj>()) {
-      visit(let->value);
-      visit(let->body);
-    } else if (const auto* branch = expr.as<IfObj>()) {
-      visit(branch->cond);
-      visit(branch->true_branch);
-      visit(branch->false_branch);
-    } else if (const auto* function = expr.as<FunctionObj>()) {
-      visit(function->body);
-    }
-  }
-
   std::unordered_map<const ffi::Object*, int> uses_;
 };
 

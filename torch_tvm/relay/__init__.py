@@ -29,6 +29,8 @@ from torch_tvm.relay.expr import (
     Type,
     Var,
     const,
+    load_json,
+    save_json,
     structural_equal,
     structural_hash,
 )
@@ -57,9 +59,11 @@ __all__ = [
     "Var",
     "const",
     "infer_type",
+    "load_json",
     "op",
     "parse",
     "parse_expr",
+    "save_json",
     "structural_equal",
     "structural_hash",
 ]

@@ -18,6 +18,8 @@ _get_op = tvm_ffi.get_global_func("torch_tvm.relay.get_op")
 _as_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.as_text")
 _structural_equal = tvm_ffi.get_global_func("torch_tvm.relay.structural_equal")
 _structural_hash = tvm_ffi.get_global_func("torch_tvm.relay.structural_hash")
+_save_json = tvm_ffi.get_global_func("torch_tvm.relay.save_json")
+_load_json = tvm_ffi.get_global_func("torch_tvm.relay.load_json")
 _type_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.type_text")
 
 
@@ -56,6 +58,9 @@ class _Printable(_Node):
 
     def __str__(self) -> str:
         return self.astext(show_meta_data=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return load_json, (save_json(self),)
 
     def __repr__(self) -> str:
         return f"<relay.{type(self).__name__}>"
@@ -391,3 +396,21 @@ def structural_hash(node: Any, map_free_vars: bool = False) -> int:
     if isinstance(node, _Printable):
         return int(_structural_hash(node, map_free_vars))
     return int(tvm_ffi.structural_hash(node, map_free_vars=map_free_vars))
+
+
+def save_json(node: Expr | IRModule) -> str:
+    """Return the program as JSON, with types, spans and tensors; pickle uses it.
+
+    Examples
+    --------
+    >>> from torch_tvm import relay
+    >>> two = relay.load_json(relay.save_json(relay.const(2)))
+    >>> relay.structural_equal(two, relay.const(2))
+    True
+    """
+    return str(_save_json(node))
+
+
+def load_json(text: str) -> Any:
+    """Read what :func:`save_json` wrote."""
+    return _load_json(text)

@@ -1,0 +1,187 @@
+"""Programs made by hypothesis survive text, JSON and pickle."""
+
+import pickle
+import random
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import torch
+from tvm_ffi.serialization import from_json_graph_str, to_json_graph_str
+
+from torch_tvm import relay
+from torch_tvm.relay.op import TABLE, AttrInfo, OpInfo
+
+DTYPES = [
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "float16", "float32", "float64", "bfloat16"),
+]
+# Operators with attributes of classes that only TVM's compiler knows have no text.
+OPERATORS = [
+    info
+    for info in TABLE.values()
+    if info.attrs_key != "DictAttrs" and not any(attr.kind in ("object", "Expr") for attr in info.attrs)
+]
+INTS = [0, 1, -1, 7, 2**31 - 1, -(2**31), 2**31, -(2**63) + 1, 2**63 - 1]
+FLOATS = [0.0, -0.0, 1.0, 1 / 3, 1e-5, 1e-300, 6.02e23, float("inf"), float("-inf"), 0.1, 123456789.0]
+STRINGS = ["", "NCHW", "a b", "ij,jk->ik", "%#(){}/*"]
+
+
+class Maker:
+    """Draws a random program from a seed (one draw a program keeps hypothesis quick)."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.scope: list[relay.Var] = []
+        self.values: list[relay.Expr] = []
+
+    def pick(self, items: Any) -> Any:
+        return self.random.choice(list(items))
+
+    def type(self, depth: int = 2) -> relay.Type:
+        kind = self.random.random()
+        if depth and kind < 0.15:
+            return relay.TupleType([self.type(depth - 1) for _ in range(self.random.randrange(3))])
+        if depth and kind < 0.25:
+            return relay.FuncType([self.type(depth - 1)], self.type(depth - 1))
+        sizes = [self.pick([-1, 0, 1, 5, 2**40]) for _ in range(self.random.randrange(4))]
+        return relay.TensorType(sizes, self.pick(DTYPES))
+
+    def span(self) -> relay.Span | None:
+        return self.pick(
+            [None, None, relay.Span(self.pick(["net.py", "", "a*/b"]), self.random.randrange(99))]
+        )
+
+    def var(self) -> relay.Var:
+        name = self.pick(["x", "x", "w.1", "let", "", "9", "inff", "ünicode", "a/b"])
+        return relay.Var(name, self.pick([None, self.type()]), self.span())
+
+    def constant(self) -> relay.Constant:
+        dtype = self.pick(DTYPES)
+        shape = self.pick([(), (), (), (1,), (2, 3), (0, 2)])
+        numbers = [self.pick([0, 1, 100, -1, 1 / 3, 0.707107, np.nan, np.inf, 3e7]) for _ in range(6)]
+        if not dtype.startswith(("float", "bfloat")):
+            numbers = [abs(int(n)) % 100 if np.isfinite(n) else 7 for n in numbers]
+        count = int(np.prod(shape))
+        tensor = torch.tensor(numbers[:count], dtype=torch.float64).reshape(shape)
+        return relay.Constant(tensor.to(getattr(torch, dtype)), self.span())
+
+    def attribute(self, attr: AttrInfo) -> Any:
+        integers = [self.pick(INTS) for _ in range(self.random.randrange(4))]
+        return {
+            "int": self.pick(INTS),
+            "int or None": self.pick([None, *INTS]),
+            "bool": self.pick([True, False]),
+            "float": self.pick(FLOATS),
+            "float or None": self.pick([None, *FLOATS]),
+            "str": self.pick(STRINGS),
+            "dtype name": self.pick(["", *DTYPES]),
+            "list of int": self.pick([None, integers, integers]),
+            "list of float": self.pick([None, [], FLOATS]),
+            "list of list of int": self.pick([None, [], [integers, [1]]]),
+            "int or list of int": self.pick([4, [1, 2], relay.BoxInt(3), [relay.BoxInt(1), relay.BoxInt(2)]]),
+        }[attr.kind]
+
+    def operator_call(self) -> relay.Expr:
+        info: OpInfo = self.pick(OPERATORS)
+        chosen = [attr for attr in info.attrs if attr.required or self.random.random() < 0.5]
+        attrs = {attr.name: self.attribute(attr) for attr in chosen}
+        count = info.num_inputs if info.num_inputs >= 0 else self.random.randrange(4)
+        return relay.Call(info.name, [self.operand() for _ in range(count)], attrs, self.span())
+
+    def operand(self) -> relay.Expr:
+        kind = self.random.random()
+        if kind < 0.5 and self.values:
+            return self.pick(self.values)
+        if kind < 0.7 and self.scope:
+            return self.pick(self.scope)
+        return self.constant()
+
+    def function(self, depth: int) -> relay.Function:
+        params = [self.var() for _ in range(self.random.randrange(4))]
+        attrs = self.pick([{}, {"Primitive": 1}, {"Compiler": "ccc", "a.b": [1, [2.5, None]], "flag": True}])
+        body = self.scoped(params, depth)
+        return relay.Function(params, body, self.pick([None, self.type()]), attrs, self.span())
+
+    def scoped(self, bound: list[relay.Var], depth: int) -> relay.Expr:
+        scope, values = list(self.scope), list(self.values)
+        self.scope += bound
+        result = self.expression(depth)
+        self.scope, self.values = scope, values
+        return result
+
+    def compound(self, depth: int) -> relay.Expr:
+        kind = self.random.randrange(7 if depth else 3)
+        if kind == 0:
+            return relay.Tuple([self.operand() for _ in range(self.random.randrange(4))], self.span())
+        if kind == 1 and self.values:
+            source = self.pick(self.values)
+            if not isinstance(source, relay.Tuple):
+                return relay.TupleGetItem(source, self.random.randrange(3), self.span())
+        if kind == 3:
+            branches = [self.scoped([], depth - 1) for _ in range(2)]
+            return relay.If(self.operand(), branches[0], branches[1])
+        if kind == 4:
+            return self.function(depth - 1)
+        if kind == 5:
+            var = self.var()
+            return relay.Let(var, self.operand(), self.scoped([var], depth - 1))
+        if kind == 6:
+            callee = self.pick([relay.GlobalVar("g"), *self.values, *self.scope])
+            if not isinstance(callee, relay.Constant):
+                return relay.Call(callee, [self.operand()], self.pick([{}, {"name": "n"}]), self.span())
+        return self.operator_call()
+
+    def expression(self, depth: int) -> relay.Expr:
+        for _ in range(self.random.randrange(1, 6)):
+            value = self.compound(depth)
+            self.values.append(value)
+        return self.pick([self.values[-1], self.values[-1], self.operand()])
+
+
+SEEDS = st.integers(0, 2**32)
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.given(SEEDS)
+def test_text_reads_back_equal(seed: int) -> None:
+    function = Maker(seed).function(3)
+    text = function.astext()
+    back = relay.parse(text)
+    assert relay.structural_equal(back, function), text
+    assert relay.structural_hash(back) == relay.structural_hash(function)
+    module = relay.IRModule({"main": function, "g": Maker(seed + 1).function(1)})
+    assert relay.structural_equal(relay.parse(module.astext()), module)
+
+
+@hypothesis.settings(max_examples=100, deadline=None)
+@hypothesis.given(SEEDS)
+def test_printing_is_stable(seed: int) -> None:
+    def plain(text: str) -> str:
+        return relay.parse(text).astext()
+
+    first = plain(Maker(seed).function(3).astext())
+    assert plain(first) == first
+
+
+@hypothesis.settings(max_examples=100, deadline=None)
+@hypothesis.given(SEEDS)
+def test_json_and_pickle_keep_programs(seed: int) -> None:
+    function = Maker(seed).function(3)
+    assert relay.structural_equal(from_json_graph_str(to_json_graph_str(function)), function)
+    other = pickle.loads(pickle.dumps(function))
+    assert relay.structural_equal(other, function)
+    assert other.astext() == function.astext()
+
+
+@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.given(SEEDS, SEEDS)
+def test_different_programs_differ(seed: int, other: int) -> None:
+    a, b = Maker(seed).function(2), Maker(other).function(2)
+    # Text without the names of variables tells programs apart on its own.
+    same_text = relay.parse(a.astext()).astext() == relay.parse(b.astext()).astext()
+    if same_text:
+        assert relay.structural_equal(a, b)
+    if relay.structural_equal(a, b):
+        assert relay.structural_hash(a) == relay.structural_hash(b)
+        assert seed == other or len(a.astext()) == len(b.astext()) or a.params or "let" in a.astext()
