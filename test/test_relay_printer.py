@@ -107,11 +107,11 @@ def test_literals(value: Any, dtype: str, text: str) -> None:
     [
         (1 / 3, "float32"),
         (1 / 3, "float64"),
-        (0.1, "float64"),
+        (0.1 + 0.2, "float64"),
         (float("nan"), "float32"),
         (float("inf"), "float64"),
         (float("-inf"), "float16"),
-        (65504.0, "float16"),
+        (4094.0, "bfloat16"),
         (-(2**63), "int64"),
         (3, "int8"),
         (3, "uint8"),
@@ -124,10 +124,7 @@ def test_literals(value: Any, dtype: str, text: str) -> None:
 def test_what_is_no_exact_literal_goes_to_the_metadata(value: Any, dtype: str) -> None:
     constant = relay.const(value, dtype)
     text = relay.add(var("a"), constant).astext()
-    if (value, dtype) == (65504.0, "float16"):
-        assert "65504f16" in text
-    else:
-        assert "add(%a, meta[relay.Constant][0])" in text
+    assert "add(%a, meta[relay.Constant][0])" in text
     assert relay.structural_equal(relay.parse(constant.astext()), constant)
 
 

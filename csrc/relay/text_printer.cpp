@@ -10,6 +10,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "relay/attr_text.h"
@@ -47,9 +48,9 @@ class UseCounter {
       });
     }
   }
-  bool IsUnique(const Expr& expr) const {
+  int Count(const Expr& expr) const {
     auto found = uses_.find(expr.get());
-    return found == uses_.end() || found->second < 2;
+    return found == uses_.end() ? 1 : found->second;
   }
 
  private:
@@ -124,13 +125,14 @@ class TextPrinter {
 
   // At the end of a scope and as a let's value, what is used once needs no temporary.
   std::string InlineText(const Expr& expr) {
-    if (AlwaysInline(expr) || !uses_->IsUnique(expr)) return OperandText(expr);
+    if (AlwaysInline(expr) || uses_->Count(expr) > 1) return OperandText(expr);
     return TakeText(expr) + Info(expr);
   }
 
   std::string OperandText(const Expr& expr) {
     auto known = names_.find(expr.get());
     if (known != names_.end()) {
+      ++references_[expr.get()];
       // A constant repeats its literal; its comment stands where it is printed first.
       return known->second + (expr.as<ConstantObj>() ? Info(expr) : "");
     }
@@ -144,8 +146,9 @@ class TextPrinter {
       return text + Info(expr);
     }
     if (auto var = expr.as<Var>()) {  // not bound by anything around it
+      // Outermost, so that it is in scope wherever else the variable is used.
       std::string declaration = Concat("free_var ", DeclareVar(*var), ";\n");
-      scopes_.back() += declaration;
+      scopes_.front() += declaration;
       return names_.at(expr.get());
     }
     std::string text = TakeText(expr);
@@ -153,6 +156,8 @@ class TextPrinter {
     text += Info(expr);
     std::string name = Concat("%", std::to_string(num_temporaries_++));
     names_.emplace(expr.get(), name);
+    references_[expr.get()] = 1;
+    placed_.emplace_back(expr, scopes_.size());
     scopes_.back() += name + " = " + text + ";\n";
     return name;
   }
@@ -169,9 +174,11 @@ class TextPrinter {
       if (names_.count(expr.get()) || texts_.count(expr.get())) {
         stack.pop_back();
       } else if (stack.back().expanded) {
+        size_t before = placed_.size();
         std::string text = NodeText(expr);
         texts_.emplace(expr.get(), std::move(text));
         stack.pop_back();
+        if (!stack.empty() && DefinesForOthers(before)) PlaceNow(expr);
       } else {
         stack.back().expanded = true;
         auto push = [&stack](const Expr& child) {
@@ -184,6 +191,23 @@ class TextPrinter {
     std::string text = std::move(found->second);
     texts_.erase(found);
     return text;
+  }
+
+  // Whether a temporary defined since then inside of a nested scope is used outside of it, too.
+  bool DefinesForOthers(size_t since) const {
+    return std::any_of(
+        placed_.begin() + static_cast<int64_t>(since), placed_.end(), [this](const auto& entry) {
+          const auto& [expr, depth] = entry;
+          return depth > scopes_.size() && references_.at(expr.get()) < uses_->Count(expr);
+        });
+  }
+
+  // Gives an expression its temporary before its consumer is printed. TVM's printer waits for the
+  // consumer even if another temporary then stands before the definition it needs, and its parser
+  // rejects that text.
+  void PlaceNow(const Expr& expr) {
+    OperandText(expr);
+    references_[expr.get()] = 0;
   }
 
   // Last child first, so that the first is on top of the stack.
@@ -238,7 +262,7 @@ class TextPrinter {
     scopes_.emplace_back();
     Expr rest = first.as<LetObj>()->body;
     while (const auto* let = rest.as<LetObj>()) {
-      if (!uses_->IsUnique(rest)) break;
+      if (uses_->Count(rest) > 1) break;
       std::string line = LetLine(let) + "\n";
       scopes_.back() += line;
       rest = let->body;
@@ -310,6 +334,8 @@ class TextPrinter {
   // repeat.
   std::unordered_map<const ffi::Object*, std::string> names_;
   std::unordered_map<const ffi::Object*, std::string> texts_;  // printed, not yet placed
+  std::unordered_map<const ffi::Object*, int> references_;     // how often a name was used
+  std::vector<std::pair<Expr, size_t>> placed_;  // temporaries, and how deep they stand
   std::unordered_map<std::string, int> counters_;
   std::unordered_set<const ffi::Object*> commented_;
   int64_t num_temporaries_ = 0;

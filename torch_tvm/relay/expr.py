@@ -361,8 +361,8 @@ def const(value: Any, dtype: str | None = None) -> Constant:
     Examples
     --------
     >>> from torch_tvm import relay
-    >>> print(relay.const(2, "int64"))
-    2i64
+    >>> relay.const(2, "int64").data.dtype
+    dtype('int64')
     """
     if isinstance(value, torch.Tensor):
         return Constant(value if dtype is None else value.to(getattr(torch, dtype)))
@@ -398,8 +398,8 @@ def structural_hash(node: Any, map_free_vars: bool = False) -> int:
     return int(tvm_ffi.structural_hash(node, map_free_vars=map_free_vars))
 
 
-def save_json(node: Expr | IRModule) -> str:
-    """Return the program as JSON, with types, spans and tensors; pickle uses it.
+def save_json(node: Any) -> str:
+    """Return an expression or a module as JSON, with types, spans and tensors; pickle uses it.
 
     Examples
     --------

@@ -116,6 +116,7 @@ class _Inference:
         self.functions: dict[str, Function] = {}  # typed
         self.global_types: dict[str, FuncType | None] = {}  # None: being inferred
         self.expected_params: dict[Expr, list[Type]] = {}  # of functions that are called where they stand
+        self.call_types: dict[Any, Type] = {}
         self.recursive: set[Expr] = set()  # variables of functions whose result is being inferred
 
     def module(self) -> IRModule:
@@ -231,8 +232,15 @@ class _Inference:
 
         assert isinstance(call.op, Op)
         constants = [arg if isinstance(arg, Constant) else None for arg in args]
+        # Asking takes milliseconds, and networks repeat their layers.
+        key = None if any(constants) else (call.op.name, repr(types), repr(call.attrs))
+        if key in self.call_types:
+            return self.call_types[key]
         try:
-            return call_type(call.op.name, types, call.attrs, constants)
+            result = call_type(call.op.name, types, call.attrs, constants)
+            if key is not None:
+                self.call_types[key] = result
+            return result
         except Exception as error:
             operands = ", ".join(map(repr, types))
             message = f"{call.op.name}({operands}): {error}{_where(call)}"
@@ -310,6 +318,7 @@ class _Inference:
         probe = _Inference(self.source)
         probe.functions, probe.global_types = self.functions, self.global_types
         probe.done = dict(self.done)
+        probe.call_types = self.call_types
         probe.recursive = self.recursive | {var}
         probe.done[var] = Var(var.name_hint)  # no type: asking for it raises _Unknown
         try:
