@@ -20,7 +20,7 @@ from tvm import te
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
-from torch_tvm.runtime import Executor
+from torch_tvm.runtime import Buffer, Executor, Plan, Step
 
 COUNT = 64
 
@@ -117,6 +117,41 @@ def test_loop_inside_a_parallel_loop_is_serial() -> None:
     assert seen[0] == [seen[0][0]] * 2, "one thread, the one that runs the outer iteration"
     assert seen[1] == [seen[1][0]] * 2
     assert seen[0][0] != seen[1][0]
+
+
+def reversing_kernel(count: int) -> Any:
+    """Two loops of one parallel region, the second of which reads what other threads wrote in the first."""
+    pragma = "pragma_parallel_launch_point", "pragma_parallel_barrier_when_finish"
+    zero, one = (tvm.tirx.const(value, "int32") for value in (0, 1))
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("reverse")
+        T.func_attr({"global_symbol": "reverse"})
+        source, twice, result = (
+            T.arg(name, T.buffer((count,), "int64")) for name in ("source", "twice", "result")
+        )
+        with T.attr(zero, pragma[0], one):
+            with T.attr(zero, pragma[1], one), T.parallel(0, count) as i:
+                T.buffer_store(twice, source[i] * T.int64(2), [i])
+            with T.parallel(0, count) as i:
+                T.buffer_store(result, twice[count - 1 - i], [i])
+    library = tvm.tirx.build(builder.get(), target="llvm")
+    assert "ParallelBarrier" in library.inspect_source("ll")
+    return library["reverse"]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_of_a_region_wait_for_each_other(threads: int) -> None:
+    torch.set_num_threads(threads)
+    count = 20_000
+    kinds = [("input", 0), ("arena", -1), ("output", 0)]
+    buffers = [Buffer(kind, [count], "int64", index=index) for kind, index in kinds]
+    step = Step("reverse", reversing_kernel(count), [0, 1, 2])
+    plan = Plan("reverse", buffers, [step], num_inputs=1, num_outputs=1, arena_bytes=8 * count)
+    example = torch.zeros(count, dtype=torch.int64)
+    run = Executor(plan, [example], [example])
+    for _ in range(50):
+        x = torch.randint(1000, (count,))
+        assert torch.equal(run(x)[0], (2 * x).flip(0))
 
 
 def failing_kernel() -> Any:

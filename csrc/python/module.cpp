@@ -12,6 +12,7 @@
 #include "jit/group.h"
 #include "jit/merge.h"
 #include "jit/pass.h"
+#include "runtime/executor.h"
 #include "python/convert.h"
 
 namespace torch_tvm {
@@ -58,6 +59,7 @@ void SetOptionsFromDict(const py::dict& values) {
 }
 
 py::dict StatsToDict() {
+  runtime::SweepBindings();
   const Stats& stats = Stats::Get();
   py::dict result;
   result["groups"] = stats.groups.load();
@@ -78,7 +80,10 @@ void BindCore(py::module_& module) {
   module.def("is_enabled", &IsEnabled);
   module.def("stats", &StatsToDict);
   module.def("reset_stats", [] { Stats::Get().Reset(); });
-  module.def("clear_cache", &jit::ClearGroups);
+  module.def("clear_cache", [] {
+    jit::ClearGroups();
+    runtime::ReleaseMemory();
+  });
 }
 
 using GraphPtr = std::shared_ptr<torch::jit::Graph>;

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/api.h"
 #include "runtime/arena.h"
 #include "runtime/program.h"
 #include "runtime/strides.h"
@@ -155,8 +156,7 @@ class BindingCache {
   std::mutex packing_;  // one thread packs, the others wait for what it makes
 };
 
-// Forgets every binding in the process whose weights died. Bind does so now and then; stats() asks
-// for it.
-void SweepBindings();
+// Forgets every binding in the process whose weights died. Bind does so now and then; stats() asks.
+TORCH_TVM_API void SweepBindings();
 
 }  // namespace torch_tvm::runtime

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/api.h"
 #include "runtime/binding.h"
 #include "runtime/plan.h"
 #include "runtime/program.h"
@@ -62,6 +63,6 @@ class Executor {
 };
 
 // Gives back what no call needs: idle arenas, and what was packed from weights that died.
-void ReleaseMemory();
+TORCH_TVM_API void ReleaseMemory();
 
 }  // namespace torch_tvm::runtime
