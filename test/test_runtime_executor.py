@@ -9,6 +9,7 @@ import pytest
 import torch
 from runtime_plans import add, double, multiply_add, one_step, pointwise
 
+import torch_tvm
 from torch_tvm.runtime import Executor, arena_bytes, release_memory
 
 Tensor = torch.Tensor
@@ -253,15 +254,18 @@ def test_specs_that_the_plan_is_not_for() -> None:
         Executor(plan, [torch.empty(4)], [torch.empty(4).double()])
 
 
-def test_timed_kernels_show_in_times_and_profiler() -> None:
+def test_timed_kernels_show_in_stats_and_profiler() -> None:
     inputs = [torch.randn(8) for _ in range(3)]
     run = Executor(multiply_add((8,)), inputs, [inputs[0]])
     run(*inputs)
-    assert [calls for _, calls, _ in run.kernel_times()] == [0, 0]
+    assert torch_tvm.stats()["kernels"] == {}
     with torch.profiler.profile() as profile:
         run(*inputs, timed=True)
         run(*inputs, timed=True)
-    assert [(name, calls) for name, calls, _ in run.kernel_times()] == [("multiply", 2), ("add", 2)]
-    assert all(0 < seconds < 1 for _, _, seconds in run.kernel_times())
+    times = torch_tvm.stats()["kernels"]["multiply_add"]
+    assert {name: time["calls"] for name, time in times.items()} == {"multiply": 2, "add": 2}
+    assert all(0 < time["seconds"] < 1 for time in times.values())
     counts = {event.key: event.count for event in profile.key_averages()}
     assert (counts["multiply"], counts["add"]) == (2, 2)
+    torch_tvm.reset_stats()
+    assert torch_tvm.stats()["kernels"] == {}

@@ -158,7 +158,8 @@ def stats() -> dict[str, Any]:
     dict
         ``groups`` alive now; ``compiled`` plans built; ``cache_hits`` calls served by a plan that was there;
         ``fallbacks`` calls run by PyTorch's interpreter and ``fallback_reasons`` as {reason: calls}; ``packed``
-        bindings packed, ``packed_bytes`` that they hold now; ``compile_seconds``.
+        bindings packed, ``packed_bytes`` that they hold now; ``compile_seconds``; ``kernels``, what calls under
+        ``debug_runtime`` spent as {group: {kernel: {"calls": int, "seconds": float}}}.
 
     Examples
     --------

@@ -218,13 +218,9 @@ class Executor:
         weights
             Packed at the first call and when they changed.
         timed
-            Time every kernel, see `kernel_times`, and show it to torch.profiler.
+            Time every kernel, for ``stats()["kernels"]``, and show it to torch.profiler.
         """
         return self._core.run(list(inputs), list(weights), timed)
-
-    def kernel_times(self) -> list[tuple[str, int, float]]:
-        """Name, calls and seconds of every step, summed over the timed calls."""
-        return self._core.kernel_times()
 
 
 def arena_bytes() -> int:

@@ -38,12 +38,25 @@ std::map<std::string, int64_t> Stats::FallbackReasons() const {
   return reasons_;
 }
 
+void Stats::CountKernel(const std::string& plan, const std::string& kernel, int64_t nanoseconds) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  KernelTime& time = kernels_[plan][kernel];
+  time.calls += 1;
+  time.nanoseconds += nanoseconds;
+}
+
+Stats::KernelTimes Stats::Kernels() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return kernels_;
+}
+
 void Stats::Reset() {
   for (auto* counter : {&compiled, &cache_hits, &fallbacks, &packed, &compile_nanoseconds}) {
     counter->store(0, std::memory_order_relaxed);
   }
   std::lock_guard<std::mutex> lock(mutex_);
   reasons_.clear();
+  kernels_.clear();
 }
 
 }  // namespace torch_tvm

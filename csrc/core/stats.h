@@ -16,11 +16,11 @@ class TORCH_TVM_API Stats {
  public:
   static Stats& Get();
 
-  std::atomic<int64_t> groups{0};      // alive
-  std::atomic<int64_t> compiled{0};    // plans built
-  std::atomic<int64_t> cache_hits{0};  // calls served by a plan that was there
-  std::atomic<int64_t> fallbacks{0};   // calls run by the interpreter
-  std::atomic<int64_t> packed{0};      // bindings packed
+  std::atomic<int64_t> groups{0};        // alive
+  std::atomic<int64_t> compiled{0};      // plans built
+  std::atomic<int64_t> cache_hits{0};    // calls served by a plan that was there
+  std::atomic<int64_t> fallbacks{0};     // calls run by the interpreter
+  std::atomic<int64_t> packed{0};        // bindings packed
   std::atomic<int64_t> packed_bytes{0};  // held now
   std::atomic<int64_t> compile_nanoseconds{0};
 
@@ -30,6 +30,16 @@ class TORCH_TVM_API Stats {
   void CountReason(const std::string& reason);
 
   std::map<std::string, int64_t> FallbackReasons() const;
+
+  // What a timed call (debug_runtime) spent in one kernel of a plan.
+  void CountKernel(const std::string& plan, const std::string& kernel, int64_t nanoseconds);
+
+  struct KernelTime {
+    int64_t calls = 0, nanoseconds = 0;
+  };
+  // By plan, then by kernel.
+  using KernelTimes = std::map<std::string, std::map<std::string, KernelTime>>;
+  KernelTimes Kernels() const;
 
   // Zeroes what counts events; what counts things that are alive stays.
   void Reset();
@@ -43,6 +53,7 @@ class TORCH_TVM_API Stats {
   mutable std::mutex mutex_;
   std::map<std::string, int64_t> reasons_;
   std::set<std::string> logged_;
+  KernelTimes kernels_;
 };
 
 }  // namespace torch_tvm

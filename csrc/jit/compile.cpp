@@ -64,20 +64,21 @@ ffi::Array<ffi::Array<int64_t>> Orders(const std::vector<runtime::TensorSpec>& s
   return orders;
 }
 
-ffi::Map<ffi::String, ffi::Any> CompilerOptions(const Options& options) {
-  return {{"opt_level", options.opt_level},     {"target", options.target},
+ffi::Map<ffi::String, ffi::Any> CompilerOptions(const Options& options, const std::string& name) {
+  return {{"name", name},
+          {"opt_level", options.opt_level},     {"target", options.target},
           {"host", options.host},               {"debug", options.debug},
           {"debug_runtime", options.debug_runtime}, {"is_training", options.is_training},
           {"threads", static_cast<int64_t>(at::get_num_threads())}};
 }
 
-runtime::Plan CallCompiler(const Lowered& lowered) {
+runtime::Plan CallCompiler(const Lowered& lowered, const std::string& name) {
   const auto compile = ffi::Function::GetGlobal("torch_tvm.compiler.compile");
   TORCH_CHECK(compile, "the compiler (torch_tvm.compiler) is not loaded in this process");
   const ffi::Any plan =
       (*compile)(lowered.function, static_cast<int64_t>(lowered.inputs.size()),
                  Orders(InputSpecs(lowered)), Orders(OutputSpecs(lowered)),
-                 CompilerOptions(GetOptions()));
+                 CompilerOptions(GetOptions(), name));
   return plan.cast<runtime::Plan>();
 }
 
@@ -136,7 +137,7 @@ void Build(const Source& source, c10::ArrayRef<c10::IValue> inputs, Partitions* 
   try {
     lowered = convert::Lower(source.subgraph, inputs, source.kinds);
     LogRelay(source, *lowered);
-    const runtime::Plan plan = CallCompiler(*lowered);
+    const runtime::Plan plan = CallCompiler(*lowered, source.name);
     result->plan = std::make_unique<const CompiledPlan>(plan, *lowered, inputs);
     ++Stats::Get().compiled;
   } catch (const convert::NotConvertible& refused) {

@@ -12,20 +12,22 @@
 #include "jit/group.h"
 #include "jit/merge.h"
 #include "jit/pass.h"
-#include "runtime/executor.h"
 #include "python/convert.h"
+#include "runtime/executor.h"
 
 namespace torch_tvm {
 namespace {
 
 namespace py = pybind11;
 
-// torch's JIT headers promise no ABI between versions: running against another one would crash later.
+// torch's JIT headers promise no ABI between versions: running against another one would crash
+// later.
 void CheckTorchVersion() {
   const auto running = py::module_::import("torch").attr("__version__").cast<std::string>();
   const std::string plain = running.substr(0, running.find('+'));
   if (plain == TORCH_VERSION) return;
-  throw py::import_error("torch_tvm was built against torch " TORCH_VERSION ", but torch " + running +
+  throw py::import_error("torch_tvm was built against torch " TORCH_VERSION ", but torch " +
+                         running +
                          " is installed: install torch==" TORCH_VERSION " or rebuild torch_tvm");
 }
 
@@ -58,6 +60,21 @@ void SetOptionsFromDict(const py::dict& values) {
   SetOptions(options);
 }
 
+py::dict KernelTimes() {
+  py::dict plans;
+  for (const auto& [plan, kernels] : Stats::Get().Kernels()) {
+    py::dict times;
+    for (const auto& [name, time] : kernels) {
+      py::dict entry;
+      entry["calls"] = time.calls;
+      entry["seconds"] = static_cast<double>(time.nanoseconds) * 1e-9;
+      times[py::str(name)] = entry;
+    }
+    plans[py::str(plan)] = times;
+  }
+  return plans;
+}
+
 py::dict StatsToDict() {
   runtime::SweepBindings();
   const Stats& stats = Stats::Get();
@@ -70,6 +87,7 @@ py::dict StatsToDict() {
   result["packed"] = stats.packed.load();
   result["packed_bytes"] = stats.packed_bytes.load();
   result["compile_seconds"] = static_cast<double>(stats.compile_nanoseconds.load()) * 1e-9;
+  result["kernels"] = KernelTimes();
   return result;
 }
 

@@ -34,11 +34,10 @@ class Executor {
 
   // Inputs have the sizes and dtypes of the specs. Those whose strides agree too are read in place,
   // others are copied. The weights of `binding` must be alive. Returns tensors with the strides of
-  // the specs. `timed`: kernels are timed (KernelTimes) and shown to torch.profiler.
+  // the specs. `timed`: torch.profiler and the statistics show every kernel.
   std::vector<at::Tensor> Run(BorrowedTensors inputs, const Binding& binding, bool timed) const;
 
   const PlanObj& plan() const { return program_->plan(); }
-  std::vector<KernelTime> KernelTimes() const { return program_->Times(); }
 
  private:
   // How a kernel's view of a tensor relates to torch's.

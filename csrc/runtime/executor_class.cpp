@@ -6,7 +6,6 @@
 
 #include <memory>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -53,14 +52,6 @@ class ExecutorClass : public torch::CustomClassHolder {
     return executor_.Run(Impls(inputs), *binding, timed);
   }
 
-  std::vector<std::tuple<std::string, int64_t, double>> KernelTimes() const {
-    std::vector<std::tuple<std::string, int64_t, double>> times;
-    for (const KernelTime& time : executor_.KernelTimes()) {
-      times.emplace_back(time.name, time.calls, time.seconds);
-    }
-    return times;
-  }
-
  private:
   Executor executor_;
 };
@@ -72,8 +63,7 @@ TORCH_LIBRARY_FRAGMENT(torch_tvm, library) {
                        std::vector<at::Tensor>>())
       .def("run", [](const Self& self, const std::vector<at::Tensor>& inputs,
                      const std::vector<at::Tensor>& weights,
-                     bool timed) { return self->Run(inputs, weights, timed); })
-      .def("kernel_times", [](const Self& self) { return self->KernelTimes(); });
+                     bool timed) { return self->Run(inputs, weights, timed); });
 }
 
 TVM_FFI_STATIC_INIT_BLOCK() {

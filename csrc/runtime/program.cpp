@@ -8,6 +8,8 @@
 #include <cstring>
 #include <utility>
 
+#include "core/stats.h"
+
 namespace torch_tvm::runtime {
 namespace {
 
@@ -30,7 +32,6 @@ Program::Program(Plan plan) : plan_(std::move(plan)) {
   }
   packing_steps_ = Prepare(plan_->packing_steps);
   steps_ = Prepare(plan_->steps);
-  clocks_ = std::make_unique<Clock[]>(steps_.size());
 }
 
 std::vector<Program::Call> Program::Prepare(const ffi::Array<Step>& steps) const {
@@ -107,11 +108,13 @@ void Program::RunPackingSteps(DLTensor* tensors) const {
 }
 
 void Program::RunSteps(DLTensor* tensors, bool timed) const {
-  if (!timed) {
-    for (const Call& call : steps_) Invoke(call, tensors);
-    return;
+  for (const Call& call : steps_) {
+    if (timed) {
+      InvokeTimed(call, tensors);
+    } else {
+      Invoke(call, tensors);
+    }
   }
-  for (size_t i = 0; i < steps_.size(); ++i) InvokeTimed(steps_[i], tensors, &clocks_[i]);
 }
 
 void Program::Invoke(const Call& call, DLTensor* tensors) const {
@@ -128,24 +131,13 @@ void Program::Invoke(const Call& call, DLTensor* tensors) const {
   }
 }
 
-void Program::InvokeTimed(const Call& call, DLTensor* tensors, Clock* clock) const {
+void Program::InvokeTimed(const Call& call, DLTensor* tensors) const {
   at::RecordFunction record(at::RecordScope::FUNCTION);
   if (record.isActive()) record.before(call.name);
   const auto start = std::chrono::steady_clock::now();
   Invoke(call, tensors);
   const auto took = std::chrono::steady_clock::now() - start;
-  clock->calls.fetch_add(1, std::memory_order_relaxed);
-  clock->nanoseconds.fetch_add(std::chrono::nanoseconds(took).count(), std::memory_order_relaxed);
-}
-
-std::vector<KernelTime> Program::Times() const {
-  std::vector<KernelTime> times;
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    times.push_back(
-        {steps_[i].name, clocks_[i].calls.load(std::memory_order_relaxed),
-         1e-9 * static_cast<double>(clocks_[i].nanoseconds.load(std::memory_order_relaxed))});
-  }
-  return times;
+  Stats::Get().CountKernel(plan_->name, call.name, std::chrono::nanoseconds(took).count());
 }
 
 }  // namespace torch_tvm::runtime

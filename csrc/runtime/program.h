@@ -5,9 +5,7 @@
 #include <c10/util/ArrayRef.h>
 #include <tvm/ffi/tvm_ffi.h>
 
-#include <atomic>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,12 +19,6 @@ struct AddressSource {
   int64_t tensor;
   int64_t slot;
   int64_t offset;
-};
-
-struct KernelTime {
-  std::string name;
-  int64_t calls;
-  double seconds;
 };
 
 class Program {
@@ -46,13 +38,10 @@ class Program {
   static void Fill(const std::vector<AddressSource>& sources, c10::ArrayRef<char*> slots,
                    DLTensor* tensors);
 
-  // Calls kernels in order; a kernel that throws becomes a c10::Error with its name. `timed` adds
-  // each to the profiler and to Times().
+  // Calls kernels in order; a kernel that throws becomes a c10::Error with its name. `timed` shows
+  // each to the profiler and adds its time to the statistics.
   void RunPackingSteps(DLTensor* tensors) const;
   void RunSteps(DLTensor* tensors, bool timed) const;
-
-  // What the steps of all timed calls took so far.
-  std::vector<KernelTime> Times() const;
 
  private:
   struct Call {
@@ -60,16 +49,13 @@ class Program {
     std::vector<int64_t> args;
     std::string name;
   };
-  struct Clock {
-    std::atomic<int64_t> calls{0}, nanoseconds{0};
-  };
 
   std::vector<Call> Prepare(const ffi::Array<Step>& steps) const;
   void AddTensor(const Buffer& buffer);
   void AlignConstants();
   void AddSource(int64_t tensor, const Buffer& buffer);
   void Invoke(const Call& call, DLTensor* tensors) const;
-  void InvokeTimed(const Call& call, DLTensor* tensors, Clock* clock) const;
+  void InvokeTimed(const Call& call, DLTensor* tensors) const;
 
   Plan plan_;
   std::vector<char*> constants_;
@@ -78,7 +64,6 @@ class Program {
   std::vector<std::vector<int64_t>> extents_;  // shape, then strides, of each tensor
   std::vector<DLTensor> tensors_;
   std::vector<AddressSource> binding_sources_, call_sources_;
-  std::unique_ptr<Clock[]> clocks_;
 };
 
 }  // namespace torch_tvm::runtime
