@@ -37,13 +37,14 @@ test-package: build
 	$(BIN)/python -m pytest -m package test/test_package.py
 
 # The core under AddressSanitizer, beside the ordinary build: build/asan/torch_tvm has the sanitized libraries and links
-# to all else. Leaks are not reported: the interpreter and torch keep much until the process ends.
+# to all else. Leaks are not reported: the interpreter and torch keep much until the process ends. The python executable does
+# not load libstdc++, and libasan looks for __cxa_throw when it starts: so both are preloaded.
 ASAN_TESTS ?= $(wildcard test/test_runtime_*.py test/test_jit_*.py test/test_relay_*.py test/test_convert_*.py)
 asan: .venv/installed
 	$(CONFIGURE) -B build/asan -DTORCH_TVM_SANITIZE=address
 	$(BIN)/ninja -C build/asan -j$(JOBS)
 	cp -rsn $(CURDIR)/torch_tvm/. build/asan/torch_tvm
-	PYTHONPATH=$(CURDIR)/build/asan:$(CURDIR) LD_PRELOAD=$(shell gcc -print-file-name=libasan.so) \
+	PYTHONPATH=$(CURDIR)/build/asan:$(CURDIR) LD_PRELOAD="$(foreach library,asan stdc++,$(shell gcc -print-file-name=lib$(library).so))" \
 		ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest $(ASAN_TESTS)
 
 build: build/build.ninja
