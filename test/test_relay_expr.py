@@ -28,9 +28,7 @@ def diamond(name: str) -> relay.Function:
 
 def everything(names: str = "xyf") -> relay.Function:
     """Use every class of expression once."""
-    x, y, f = (var(n) for n in names[:2]), None, relay.Var(names[2])
-    a, b = x
-    del y
+    a, b, f = var(names[0]), var(names[1]), relay.Var(names[2])
     inner = var("p")
     function = relay.Function([inner], relay.nn.relu(inner), attrs={"Primitive": 1})
     parts = relay.split(relay.Call(f, [a]), indices_or_sections=relay.BoxInt(3), axis=1)

@@ -328,6 +328,31 @@ def test_free_variables_are_declared_at_first_use() -> None:
     )
 
 
+def test_what_a_scope_defines_for_others_stands_before_them() -> None:
+    x = var()
+    shared = relay.exp(x)
+    inner = relay.Function([], relay.tanh(shared))
+    call = relay.Call(inner, [relay.sin(shared)])
+    program = relay.Function([x], call)
+    assert program.astext() == body(
+        "fn (%x: Tensor[(2, 3), float32]) {",
+        "  %1 = fn () {",
+        "    %0 = exp(%x);",
+        "    tanh(%0)",
+        "  };",
+        "  %2 = sin(%0);",
+        "  %1(%2)",
+        "}",
+    )
+    assert relay.structural_equal(relay.parse(program.astext()), program)
+
+
+def test_a_free_variable_is_in_scope_everywhere() -> None:
+    c, x = var("c", (), "bool"), var()
+    program = relay.Tuple([relay.If(relay.const(True), relay.exp(x), x), relay.tanh(x), c])
+    assert relay.structural_equal(relay.parse(program.astext()), program, map_free_vars=True)
+
+
 def test_names_are_unique_and_friendly() -> None:
     names = ["x", "x", "x1", "fc.weight", "1", "", "let"]
     params = [relay.Var(name) for name in names]
