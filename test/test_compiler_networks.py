@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -193,3 +194,106 @@ def test_tied_weight_is_packed_once() -> None:
     compiled = compile_plan(body, net.params, 1, [expected])
     assert_close(compiled(net.inputs, net.weights, [expected])[0], expected)
     assert len(compiled.plan.packing_steps) == 1
+
+
+def sliced(x: relay.Expr, begin: int, end: int, axis: int) -> relay.Expr:
+    return call("strided_slice", [x], {"begin": [begin], "end": [end], "strides": [1], "axes": [axis]})
+
+
+RESIZE = {"size": [12, 14], "roi": [0.0] * 4, "rounding_method": "", "cubic_alpha": -0.75}
+# Relay and PyTorch from what a convolution of 8 channels gives (2, 8, 6, 7) and three weights of 8 elements.
+BETWEEN: dict[str, tuple[Callable[..., relay.Expr], Callable[..., torch.Tensor]]] = {
+    "group_norm": (
+        lambda x, g, b, s: call("nn.group_norm", [x, g, b], {"num_groups": 4}),
+        lambda x, g, b, s: F.group_norm(x, 4, g, b),
+    ),
+    "instance_norm": (
+        lambda x, g, b, s: call("nn.instance_norm", [x, g, b]),
+        lambda x, g, b, s: F.instance_norm(x, None, None, g, b),
+    ),
+    "layer_norm of channels": (
+        lambda x, g, b, s: call("nn.layer_norm", [x, g, b], {"axis": 1}),
+        lambda x, g, b, s: F.layer_norm(x.movedim(1, -1), (8,), g, b).movedim(-1, 1),
+    ),
+    "prelu": (lambda x, g, b, s: call("nn.prelu", [x, s]), lambda x, g, b, s: F.prelu(x, s)),
+    "concatenate": (
+        lambda x, g, b, s: call("concatenate", [relay.Tuple([x, relu(x)])], {"axis": 1}),
+        lambda x, g, b, s: torch.cat([x, x.relu()], 1),
+    ),
+    "split": (
+        lambda x, g, b, s: relay.TupleGetItem(call("split", [x], {"indices_or_sections": 2, "axis": 1}), 1),
+        lambda x, g, b, s: x.chunk(2, 1)[1],
+    ),
+    "slice": (lambda x, g, b, s: sliced(sliced(x, 2, 7, 1), 1, 5, 2), lambda x, g, b, s: x[:, 2:7, 1:5]),
+    "softmax": (lambda x, g, b, s: call("nn.softmax", [x], {"axis": 1}), lambda x, g, b, s: x.softmax(1)),
+    "mean of channels": (
+        lambda x, g, b, s: call("multiply", [x, call("mean", [x], {"axis": [1], "keepdims": True})]),
+        lambda x, g, b, s: x * x.mean(1, True),
+    ),
+    "squeeze and excite": (
+        lambda x, g, b, s: call(
+            "multiply", [x, call("sigmoid", [call("mean", [x], {"axis": [2, 3], "keepdims": True})])]
+        ),
+        lambda x, g, b, s: x * x.mean((2, 3), True).sigmoid(),
+    ),
+    "max of rows": (
+        lambda x, g, b, s: call("expand_dims", [call("max", [x], {"axis": [2]})], {"axis": 2}),
+        lambda x, g, b, s: x.amax(2, True),
+    ),
+    "pad": (
+        lambda x, g, b, s: call(
+            "nn.pad", [x, relay.const(0.5)], {"pad_width": [[0, 0], [0, 0], [1, 2], [0, 1]]}
+        ),
+        lambda x, g, b, s: F.pad(x, (0, 1, 1, 2), value=0.5),
+    ),
+    "resize": (
+        lambda x, g, b, s: call("image.resize2d", [x], RESIZE),
+        lambda x, g, b, s: F.interpolate(x, scale_factor=2, mode="bilinear"),
+    ),
+    "adaptive pool": (
+        lambda x, g, b, s: call("nn.adaptive_avg_pool2d", [x], {"output_size": [3, 4]}),
+        lambda x, g, b, s: F.adaptive_avg_pool2d(x, (3, 4)),
+    ),
+    "adaptive max pool": (
+        lambda x, g, b, s: call("nn.adaptive_max_pool2d", [x], {"output_size": [3, 4]}),
+        lambda x, g, b, s: F.adaptive_max_pool2d(x, (3, 4)),
+    ),
+    "broadcast": (
+        lambda x, g, b, s: call("add", [x, call("reshape", [s], {"newshape": [1, 8, 1, 1]})]),
+        lambda x, g, b, s: x + s[None, :, None, None],
+    ),
+    "shuffle of channels": (
+        lambda x, g, b, s: call(
+            "reshape",
+            [
+                call(
+                    "transpose",
+                    [call("reshape", [x], {"newshape": [2, 2, 4, 6, 7]})],
+                    {"axes": [0, 2, 1, 3, 4]},
+                )
+            ],
+            {"newshape": [2, 8, 6, 7]},
+        ),
+        lambda x, g, b, s: x.reshape(2, 2, 4, 6, 7).transpose(1, 2).reshape(2, 8, 6, 7),
+    ),
+    "where": (
+        lambda x, g, b, s: call("where", [call("greater", [x, relay.const(0.1)]), x, call("exp", [x])]),
+        lambda x, g, b, s: torch.where(x > 0.1, x, x.exp()),
+    ),
+    "transposed": (
+        lambda x, g, b, s: call("transpose", [x], {"axes": [0, 1, 3, 2]}),
+        lambda x, g, b, s: x.transpose(2, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_between_convolutions(name: str) -> None:
+    """Whatever stands between two convolutions survives the change of layout."""
+    build, reference = BETWEEN[name]
+    net = Network(rand(2, 5, 6, 7))
+    y, u = net.conv_bn(net.params[0], net.inputs[0], 8, 3)
+    weights = [net.weight(8) for _ in range(3)]
+    y, u = build(y, *[var for var, _ in weights]), reference(u, *[value for _, value in weights])
+    y, u = net.conv_bn(y, u, 4, 1)
+    net.check(y, u)
