@@ -15,8 +15,8 @@ from typing import Any
 from tvm.tirx import PrimFunc
 
 from torch_tvm.kernels import tir, views
-from torch_tvm.kernels.expression import Expression, Operand, emit
-from torch_tvm.kernels.nest import Nest, task_count
+from torch_tvm.kernels.expression import Expression, emit
+from torch_tvm.kernels.nest import Nest, Schedule, task_count
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.transpose import MAX_SIDE, Tile
 from torch_tvm.kernels.views import Memory, Space, View
@@ -76,27 +76,12 @@ class Elementwise:
     @property
     def input_views(self) -> tuple[View, ...]:
         """The view of each input."""
-        return _complete(self.inputs, self.expression.inputs)
+        return views.complete(self.inputs, self.expression.inputs)
 
     @property
     def output_views(self) -> tuple[View, ...]:
         """The view of each output."""
-        return _complete(self.outputs, self.expression.output_operands)
-
-
-def _complete(given: Sequence[View | None], operands: Sequence[Operand]) -> tuple[View, ...]:
-    padded = given or (None,) * len(operands)
-    return tuple(
-        view or views.contiguous(operand.shape) for view, operand in zip(padded, operands, strict=True)
-    )
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """`lanes` elements a vector; at least `tasks` parallel tasks, none in parallel if 1."""
-
-    lanes: int
-    tasks: int
+        return views.complete(self.outputs, self.expression.output_operands)
 
 
 def default_schedule(workload: Elementwise, target: CpuTarget, threads: int) -> Schedule:

@@ -20,6 +20,14 @@ Body = Callable[[Sequence[Index], int], None]
 TASKS_PER_THREAD = 4
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """`lanes` elements a vector; at least `tasks` parallel tasks, none in parallel if 1."""
+
+    lanes: int
+    tasks: int
+
+
 def task_count(nanoseconds: float, threads: int) -> int:
     """Tasks for work that one thread does in `nanoseconds`: 1 (no parallel region) or several per thread."""
     if threads <= 1 or nanoseconds < 2 * PARALLEL_MIN_NANOSECONDS:

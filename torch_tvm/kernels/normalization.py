@@ -14,8 +14,8 @@ from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import rows, tir, views
 from torch_tvm.kernels.expression import FLOATS, Expression, Instruction, Operand, identity
-from torch_tvm.kernels.nest import task_count
-from torch_tvm.kernels.rows import Point, Row, Schedule, Value
+from torch_tvm.kernels.nest import Schedule, task_count
+from torch_tvm.kernels.rows import Point, Row, Value
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
 
@@ -116,14 +116,14 @@ def affine_epilogue(
 
 def _parts(workload: Normalize) -> rows.Parts:
     epilogue = workload.epilogue or rows.rounding(workload.source.shape, workload.dtype)
-    further = rows.complete(workload.epilogue_views, epilogue.inputs[1:])
-    outputs = rows.complete(workload.output_views, epilogue.output_operands)
+    further = views.complete(workload.epilogue_views, epilogue.inputs[1:])
+    outputs = views.complete(workload.output_views, epilogue.output_operands)
     operands = (*epilogue.inputs[1:], *epilogue.output_operands)
     strides = tuple(
         views.broadcast_strides(view, operand.shape, epilogue.shape)
         for view, operand in zip((*further, *outputs), operands, strict=True)
     )
-    sources = rows.complete(workload.views, workload.source.inputs)
+    sources = views.complete(workload.views, workload.source.inputs)
     return rows.Parts(workload.source, sources, epilogue, strides, (*further, *outputs))
 
 

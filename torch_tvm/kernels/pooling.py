@@ -16,8 +16,7 @@ from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import instructions, reduction, rows, tir, views
 from torch_tvm.kernels.expression import FLOATS, Expression, Operand, emit
-from torch_tvm.kernels.nest import task_count
-from torch_tvm.kernels.rows import Schedule
+from torch_tvm.kernels.nest import Schedule, task_count
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
 
@@ -204,8 +203,8 @@ def default_schedule(workload: Pool2d, target: CpuTarget, threads: int) -> Sched
 def build(workload: Pool2d, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:
     """Build the kernel `name`(x, epilogue inputs[1:]..., outputs...)."""
     epilogue = workload.epilogue or rows.rounding(workload.result.shape, workload.dtype)
-    further = rows.complete(workload.epilogue_views, epilogue.inputs[1:])
-    outputs = rows.complete(workload.output_views, epilogue.output_operands)
+    further = views.complete(workload.epilogue_views, epilogue.inputs[1:])
+    outputs = views.complete(workload.output_views, epilogue.output_operands)
     operands = (*epilogue.inputs[1:], *epilogue.output_operands)
     all_views = (*further, *outputs)
     strides = [

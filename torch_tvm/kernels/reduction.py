@@ -16,8 +16,8 @@ from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import rows, tir, views
 from torch_tvm.kernels.expression import FLOATS, Expression, Operand, identity
-from torch_tvm.kernels.nest import task_count
-from torch_tvm.kernels.rows import Layout, Point, Row, Schedule, Value
+from torch_tvm.kernels.nest import Schedule, task_count
+from torch_tvm.kernels.rows import Layout, Point, Row, Value
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
 
@@ -125,8 +125,8 @@ def _parts(workload: Reduce) -> rows.Parts:
     result = workload.result
     narrow = workload.dtype if workload.operator not in _INDICES else result.dtype
     epilogue = workload.epilogue or rows.rounding(result.shape, narrow)
-    further = rows.complete(workload.epilogue_views, epilogue.inputs[1:])
-    outputs = rows.complete(workload.output_views, epilogue.output_operands)
+    further = views.complete(workload.epilogue_views, epilogue.inputs[1:])
+    outputs = views.complete(workload.output_views, epilogue.output_operands)
     operands = (*epilogue.inputs[1:], *epilogue.output_operands)
 
     def over_space(view: View, operand: Operand) -> tuple[int, ...]:
@@ -136,7 +136,7 @@ def _parts(workload: Reduce) -> rows.Parts:
         return tuple(0 if d in workload.axes else next(own) for d in range(len(workload.source.shape)))
 
     strides = tuple(over_space(*pair) for pair in zip((*further, *outputs), operands, strict=True))
-    sources = rows.complete(workload.views, workload.source.inputs)
+    sources = views.complete(workload.views, workload.source.inputs)
     return rows.Parts(workload.source, sources, epilogue, strides, (*further, *outputs))
 
 

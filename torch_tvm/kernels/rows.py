@@ -17,7 +17,7 @@ from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import instructions, tir, views
 from torch_tvm.kernels.expression import Expression, Instruction, Operand, emit
-from torch_tvm.kernels.nest import Nest, advance
+from torch_tvm.kernels.nest import Nest, Schedule, advance
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import Space, View
 
@@ -30,14 +30,6 @@ Flush = Callable[[], None] | None
 # Independent accumulators hide the latency of an addition (4 cycles, two a cycle). After FLUSH additions one is added to a second
 # level with Kahan's compensation, so that the error of a float32 sum stays that of FLUSH additions however long the row is.
 UNROLL, FLUSH = 4, 16
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """`lanes` elements a vector; at least `tasks` parallel tasks, none in parallel if 1."""
-
-    lanes: int
-    tasks: int
 
 
 def accumulation_dtype(dtype: str) -> str:
@@ -326,14 +318,6 @@ class Row:
         with tir.loop(count) as index:
             for slot in range(UNROLL):
                 at(((first + index) * UNROLL + slot) * lanes, slot, lanes)
-
-
-def complete(given: Sequence[View | None], operands: Sequence[Operand]) -> tuple[View, ...]:
-    """The given views, contiguous ones where there is none."""
-    padded = given or (None,) * len(operands)
-    return tuple(
-        view or views.contiguous(operand.shape) for view, operand in zip(padded, operands, strict=True)
-    )
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from tvm.tirx import PrimFunc
 
 from torch_tvm.kernels import rows, tir, vector_math, views
 from torch_tvm.kernels.expression import FLOATS, Expression, identity
-from torch_tvm.kernels.nest import task_count
-from torch_tvm.kernels.rows import Point, Row, Schedule, Value
+from torch_tvm.kernels.nest import Schedule, task_count
+from torch_tvm.kernels.rows import Point, Row, Value
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
 
@@ -74,7 +74,7 @@ def _parts(workload: Softmax) -> rows.Parts:
     epilogue = rows.rounding(shape, workload.dtype)
     return rows.Parts(
         workload.source,
-        rows.complete(workload.views, workload.source.inputs),
+        views.complete(workload.views, workload.source.inputs),
         epilogue,
         (views.contiguous_strides(shape),),
         (views.contiguous(shape),),

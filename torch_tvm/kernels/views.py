@@ -11,6 +11,7 @@ from typing import Any
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import tir
+from torch_tvm.kernels.expression import Operand
 
 Index = Any  # int or PrimExpr
 
@@ -60,6 +61,12 @@ def permuted(buffer_shape: tuple[int, ...], axes: Sequence[int]) -> View:
     """View a tensor with its dimensions permuted: dimension k of the operand is dimension `axes[k]` of the tensor."""
     strides = contiguous_strides(buffer_shape)
     return View(buffer_shape, tuple(strides[axis] for axis in axes))
+
+
+def complete(given: Sequence[View | None], operands: Sequence[Operand]) -> tuple[View, ...]:
+    """The given views, contiguous ones where there is none."""
+    padded = given or (None,) * len(operands)
+    return tuple(view or contiguous(operand.shape) for view, operand in zip(padded, operands, strict=True))
 
 
 def broadcast_strides(view: View, shape: Sequence[int], target: Sequence[int]) -> tuple[int, ...]:
