@@ -13,6 +13,16 @@ from torch_tvm import relay
 
 call = relay.Call
 Value = tuple[relay.Expr, torch.Tensor]
+Table = list[tuple[str, Callable[..., torch.Tensor]]]
+
+UNARY: Table = [("nn.relu", torch.relu), ("tanh", torch.tanh), ("negative", torch.neg)]
+BINARY: Table = [
+    ("add", torch.add),
+    ("subtract", torch.sub),
+    ("multiply", torch.mul),
+    ("maximum", torch.maximum),
+]
+REDUCTIONS: Table = [("sum", torch.sum), ("mean", torch.mean), ("max", torch.amax)]
 
 
 class Program:
@@ -93,7 +103,7 @@ class Program:
         if not t.dim():
             return None
         axis, keep = self.random.randrange(t.dim()), self.random.random() < 0.5
-        name, function = self.random.choice([("sum", torch.sum), ("mean", torch.mean), ("max", torch.amax)])
+        name, function = self.random.choice(REDUCTIONS)
         return call(name, [x], {"axis": [axis], "keepdims": keep}), function(t, axis, keep)
 
     def softmax(self) -> Value | None:
