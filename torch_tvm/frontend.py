@@ -52,8 +52,8 @@ def to_relay(fn: Callable[..., Any], inputs: Sequence[Any]) -> relay.Function:
     >>> print(torch_tvm.to_relay(scaled, [torch.rand(2, 3), torch.rand(3)]).astext())  # doctest: +ELLIPSIS
     #[version = "0.0.5"]
     fn (%x: Tensor[(2, 3), float32], %y: Tensor[(3), float32]) {
-      %0 = nn.relu(%x...);
-      multiply(%0, %y...)
+      %0 = nn.relu(%x)...;
+      multiply(%0, %y)...
     }
     """
     arguments = _check_inputs(inputs)
