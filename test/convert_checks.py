@@ -55,7 +55,7 @@ def operators(function: torch_tvm.relay.Function) -> list[str]:
         for operand in relay_eval.Evaluator({}).operands(expr):
             visit(operand)
         if isinstance(expr, torch_tvm.relay.Call):
-            names.append(str(expr.op.name))
+            names.append(relay_eval.operator_name(expr))
 
     visit(function.body)
     return names
@@ -80,8 +80,13 @@ shapes_with_empty = st.lists(st.sampled_from([0, 1, 2, 3]), min_size=0, max_size
 
 
 @st.composite
-def tensors(draw: Any, shape: Sequence[int] | None = None, dtypes: Sequence[torch.dtype] = FLOATS,
-            special: bool = False, min_rank: int = 0) -> torch.Tensor:
+def tensors(
+    draw: Any,
+    shape: Sequence[int] | None = None,
+    dtypes: Sequence[torch.dtype] = FLOATS,
+    special: bool = False,
+    min_rank: int = 0,
+) -> torch.Tensor:
     """Tensors of any layout: contiguous, transposed, sliced, channels_last, expanded."""
     sizes = list(draw(shapes_with_empty) if shape is None else shape)
     sizes += [2] * (min_rank - len(sizes))
@@ -98,12 +103,13 @@ def tensors(draw: Any, shape: Sequence[int] | None = None, dtypes: Sequence[torc
 
 
 @st.composite
-def broadcasting(draw: Any, dtypes: Sequence[torch.dtype], count: int = 2,
-                 special: bool = False) -> list[torch.Tensor]:
+def broadcasting(
+    draw: Any, dtypes: Sequence[torch.dtype], count: int = 2, special: bool = False
+) -> list[torch.Tensor]:
     """Tensors whose shapes broadcast together, of dtypes that need not agree."""
     full = draw(shapes_with_empty)
     result = []
     for _ in range(count):
         shape = [1 if draw(st.booleans()) else size for size in full]
-        result.append(draw(tensors(shape[draw(st.integers(0, len(shape))):], dtypes, special)))
+        result.append(draw(tensors(shape[draw(st.integers(0, len(shape))) :], dtypes, special)))
     return result

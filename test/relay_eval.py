@@ -52,7 +52,12 @@ def evaluate(function: relay.Function, inputs: list[Tensor]) -> list[Tensor]:
     return list(result) if isinstance(result, tuple | list) else [result]
 
 
-def check_type(type_: relay.TensorType, tensor: Tensor) -> None:
+def operator_name(call: relay.Call) -> str:
+    assert isinstance(call.op, relay.Op)
+    return str(call.op.name)
+
+
+def check_type(type_: Any, tensor: Tensor) -> None:
     assert list(type_.shape) == list(tensor.shape), f"{type_} for {tuple(tensor.shape)}"
     assert str(type_.dtype) == str(tensor.dtype).removeprefix("torch."), f"{type_} for {tensor.dtype}"
 
@@ -94,7 +99,7 @@ class Evaluator:
         assert isinstance(expr, relay.Call), f"a {type(expr).__name__} in a converter's Relay"
         args = [self.values[arg] for arg in expr.args]
         attrs = {str(key): plain(value) for key, value in expr.attrs.items()}
-        return OPERATORS[str(expr.op.name)](*args, **attrs)
+        return OPERATORS[operator_name(expr)](*args, **attrs)
 
 
 def same_dtypes(*tensors: Tensor) -> None:
@@ -114,7 +119,16 @@ def arithmetic(*names: str, keep_bool: bool = False) -> Callable[..., Any]:
     return register
 
 
-for _name in ("add", "subtract", "multiply", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor"):
+for _name in (
+    "add",
+    "subtract",
+    "multiply",
+    "maximum",
+    "minimum",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+):
     arithmetic(_name)(getattr(torch, _name))
 for _name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"):
     _short = {"equal": "eq"}.get(_name, _name)
@@ -132,27 +146,60 @@ def divide(a: Tensor, b: Tensor) -> Tensor:
     return a / b
 
 
-for _name in ("logical_and", "logical_or", "logical_xor"):
+def logical(name: str) -> None:
+    compute = getattr(torch, name)
 
-    def _logical(a: Tensor, b: Tensor, _compute: Any = getattr(torch, _name)) -> Tensor:
+    def run(a: Tensor, b: Tensor) -> Tensor:
         assert a.dtype == b.dtype == torch.bool
-        return _compute(a, b)
+        return compute(a, b)
 
-    operator(_name)(_logical)
+    operator(name)(run)
 
-UNARY = ["exp", "log", "log2", "log10", "sqrt", "rsqrt", "sin", "cos", "tan", "tanh", "sinh", "cosh", "asin", "acos",
-         "atan", "erf", "sigmoid", "floor", "ceil", "trunc", "round"]
-for _name in UNARY:
 
-    def _float_unary(x: Tensor, _compute: Any = getattr(torch, _name)) -> Tensor:
+for _name in ("logical_and", "logical_or", "logical_xor"):
+    logical(_name)
+
+UNARY = [
+    "exp",
+    "log",
+    "log2",
+    "log10",
+    "sqrt",
+    "rsqrt",
+    "sin",
+    "cos",
+    "tan",
+    "tanh",
+    "sinh",
+    "cosh",
+    "asin",
+    "acos",
+    "atan",
+    "erf",
+    "sigmoid",
+    "floor",
+    "ceil",
+    "trunc",
+    "round",
+]
+
+
+def float_unary(name: str) -> None:
+    compute = getattr(torch, name)
+
+    def run(x: Tensor) -> Tensor:
         assert x.dtype in (torch.float32, torch.float64), f"math on {x.dtype}"
-        return _compute(x)
+        return compute(x)
 
-    operator(_name)(_float_unary)
+    operator(name)(run)
+
+
+for _name in UNARY:
+    float_unary(_name)
 for _name in ("abs", "negative", "isnan", "isinf", "isfinite", "logical_not", "bitwise_not"):
     operator(_name)(getattr(torch, _name))
 operator("nn.relu")(torch.relu)
-operator("nn.leaky_relu")(lambda x, alpha: F.leaky_relu(x, alpha))
+operator("nn.leaky_relu")(F.leaky_relu)
 
 
 @operator("clip")
@@ -277,8 +324,17 @@ def padded(x: Tensor, padding: list[int], dims: int, value: float) -> Tensor:
 def convolution(dims: int) -> Callable[..., Tensor]:
     convolve = [F.conv1d, F.conv2d, F.conv3d][dims - 1]
 
-    def run(x: Tensor, weight: Tensor, strides: Any, padding: Any, dilation: Any, groups: int, channels: int,
-            kernel_size: Any, **layouts: str) -> Tensor:
+    def run(
+        x: Tensor,
+        weight: Tensor,
+        strides: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        channels: int,
+        kernel_size: Any,
+        **layouts: str,
+    ) -> Tensor:
         same_dtypes(x, weight)
         assert list(weight.shape) == [channels, x.shape[1] // groups, *kernel_size]
         return convolve(padded(x, padding, dims, 0), weight, None, strides, 0, dilation, groups)
@@ -289,8 +345,18 @@ def convolution(dims: int) -> Callable[..., Tensor]:
 def transposed_convolution(dims: int) -> Callable[..., Tensor]:
     convolve = [F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d][dims - 1]
 
-    def run(x: Tensor, weight: Tensor, channels: int, kernel_size: Any, strides: Any, output_padding: Any,
-            padding: Any, dilation: Any, groups: int, **layouts: str) -> Tensor:
+    def run(
+        x: Tensor,
+        weight: Tensor,
+        channels: int,
+        kernel_size: Any,
+        strides: Any,
+        output_padding: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        **layouts: str,
+    ) -> Tensor:
         same_dtypes(x, weight)
         assert list(weight.shape) == [x.shape[1], channels // groups, *kernel_size]
         assert padding[:dims] == padding[dims:]
@@ -302,8 +368,16 @@ def transposed_convolution(dims: int) -> Callable[..., Tensor]:
 def max_pooling(dims: int) -> Callable[..., Tensor]:
     pool = [F.max_pool1d, F.max_pool2d, F.max_pool3d][dims - 1]
 
-    def run(x: Tensor, pool_size: Any, strides: Any, dilation: Any, padding: Any, layout: str, out_layout: str,
-            ceil_mode: bool) -> Tensor:
+    def run(
+        x: Tensor,
+        pool_size: Any,
+        strides: Any,
+        dilation: Any,
+        padding: Any,
+        layout: str,
+        out_layout: str,
+        ceil_mode: bool,
+    ) -> Tensor:
         assert not ceil_mode
         lowest = -math.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
         return pool(padded(x, padding, dims, lowest), pool_size, strides, 0, dilation)
@@ -314,8 +388,17 @@ def max_pooling(dims: int) -> Callable[..., Tensor]:
 def average_pooling(dims: int) -> Callable[..., Tensor]:
     pool = [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d][dims - 1]
 
-    def run(x: Tensor, pool_size: Any, strides: Any, dilation: Any, padding: Any, layout: str, out_layout: str,
-            ceil_mode: bool, count_include_pad: bool) -> Tensor:
+    def run(
+        x: Tensor,
+        pool_size: Any,
+        strides: Any,
+        dilation: Any,
+        padding: Any,
+        layout: str,
+        out_layout: str,
+        ceil_mode: bool,
+        count_include_pad: bool,
+    ) -> Tensor:
         assert not ceil_mode and dilation == [1] * dims
         mean = pool(padded(x, padding, dims, 0), pool_size, strides)
         if count_include_pad:
@@ -325,18 +408,22 @@ def average_pooling(dims: int) -> Callable[..., Tensor]:
     return run
 
 
+def adaptive_pooling(kind: str, dims: int) -> Callable[..., Tensor]:
+    pool = getattr(F, f"adaptive_{kind}_pool{dims}d")
+
+    def run(x: Tensor, output_size: Any, layout: str, out_layout: str) -> Tensor:
+        return pool(x, output_size)
+
+    return run
+
+
 for _dims in (1, 2, 3):
     operator(f"nn.conv{_dims}d")(convolution(_dims))
     operator(f"nn.conv{_dims}d_transpose")(transposed_convolution(_dims))
     operator(f"nn.max_pool{_dims}d")(max_pooling(_dims))
     operator(f"nn.avg_pool{_dims}d")(average_pooling(_dims))
-    for _kind in ("avg", "max"):
-
-        def _adaptive(x: Tensor, output_size: Any, layout: str, out_layout: str,
-                      _pool: Any = getattr(F, f"adaptive_{_kind}_pool{_dims}d")) -> Tensor:
-            return _pool(x, output_size)
-
-        operator(f"nn.adaptive_{_kind}_pool{_dims}d")(_adaptive)
+    operator(f"nn.adaptive_avg_pool{_dims}d")(adaptive_pooling("avg", _dims))
+    operator(f"nn.adaptive_max_pool{_dims}d")(adaptive_pooling("max", _dims))
 
 
 def channelwise(x: Tensor, vector: Tensor, axis: int) -> Tensor:
@@ -353,8 +440,17 @@ def affine(x: Tensor, gamma: Tensor, beta: Tensor, axis: int, center: bool, scal
 
 
 @operator("nn.batch_norm")
-def batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor, axis: int, epsilon: float,
-               center: bool, scale: bool) -> tuple[Tensor, ...]:
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    axis: int,
+    epsilon: float,
+    center: bool,
+    scale: bool,
+) -> tuple[Tensor, ...]:
     normal = (x - channelwise(x, mean, axis)) / torch.sqrt(channelwise(x, var, axis) + epsilon)
     return affine(normal, gamma, beta, axis, center, scale), mean, var
 
@@ -366,20 +462,31 @@ def normalised(x: Tensor, axes: list[int], epsilon: float) -> Tensor:
 
 
 @operator("nn.layer_norm")
-def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, axis: int, epsilon: float, center: bool, scale: bool) -> Tensor:
+def layer_norm(
+    x: Tensor, gamma: Tensor, beta: Tensor, axis: int, epsilon: float, center: bool, scale: bool
+) -> Tensor:
     return affine(normalised(x, [axis], epsilon), gamma, beta, axis, center, scale)
 
 
 @operator("nn.instance_norm")
-def instance_norm(x: Tensor, gamma: Tensor, beta: Tensor, axis: int, epsilon: float, center: bool,
-                  scale: bool) -> Tensor:
+def instance_norm(
+    x: Tensor, gamma: Tensor, beta: Tensor, axis: int, epsilon: float, center: bool, scale: bool
+) -> Tensor:
     axes = [i for i in range(2, x.dim())]
     return affine(normalised(x, axes, epsilon), gamma, beta, axis, center, scale)
 
 
 @operator("nn.group_norm")
-def group_norm(x: Tensor, gamma: Tensor, beta: Tensor, num_groups: int, axis: int, epsilon: float, center: bool,
-               scale: bool) -> Tensor:
+def group_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    num_groups: int,
+    axis: int,
+    epsilon: float,
+    center: bool,
+    scale: bool,
+) -> Tensor:
     grouped = x.reshape(x.shape[0], num_groups, -1)
     return affine(normalised(grouped, [2], epsilon).reshape(x.shape), gamma, beta, axis, center, scale)
 
@@ -449,7 +556,7 @@ def take(x: Tensor, indices: Tensor, batch_dims: int, axis: int, mode: str) -> T
     assert batch_dims == 0 and mode == "clip"
     flat = indices.reshape(-1).long().clamp(0, x.shape[axis] - 1)
     taken = torch.index_select(x, axis, flat)
-    return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1:])
+    return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
 
 @operator("gather")

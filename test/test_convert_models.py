@@ -18,9 +18,14 @@ class Bottleneck(nn.Module):
         super().__init__()
         wide = 3 * channels
         self.body = nn.Sequential(
-            nn.Conv2d(channels, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(inplace=True),
-            nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(inplace=True),
-            nn.Conv2d(wide, channels, 1, bias=False), nn.BatchNorm2d(channels),
+            nn.Conv2d(channels, wide, 1, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU6(inplace=True),
+            nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU6(inplace=True),
+            nn.Conv2d(wide, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -29,15 +34,26 @@ class Bottleneck(nn.Module):
 
 def convolutional() -> tuple[nn.Module, list[torch.Tensor]]:
     network = nn.Sequential(
-        nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.BatchNorm2d(8), nn.ReLU(inplace=True),
-        nn.MaxPool2d(3, 2, 1), Bottleneck(8), nn.Hardswish(), nn.AvgPool2d(2, ceil_mode=True),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(8, 5), nn.Softmax(-1),
+        nn.Conv2d(3, 8, 7, stride=2, padding=3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+        Bottleneck(8),
+        nn.Hardswish(),
+        nn.AvgPool2d(2, ceil_mode=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(8, 5),
+        nn.Softmax(-1),
     )
     return network, [torch.randn(2, 3, 32, 32)]
 
 
 def transformer(norm_first: bool = False, activation: str = "gelu") -> tuple[nn.Module, list[torch.Tensor]]:
-    layer = nn.TransformerEncoderLayer(16, 4, 32, activation=activation, batch_first=True, norm_first=norm_first)
+    layer = nn.TransformerEncoderLayer(
+        16, 4, 32, activation=activation, batch_first=True, norm_first=norm_first
+    )
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), [torch.randn(2, 5, 16)]
 
 
@@ -52,8 +68,15 @@ def attention() -> tuple[nn.Module, list[torch.Tensor]]:
 def bert(attention: str) -> tuple[nn.Module, list[torch.Tensor]]:
     transformers = pytest.importorskip("transformers")
     config = transformers.BertConfig(
-        vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=64, attn_implementation=attention, return_dict=False)
+        vocab_size=100,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        attn_implementation=attention,
+        return_dict=False,
+    )
     mask = torch.ones(2, 7, dtype=torch.int64)
     mask[1, 5:] = 0
     return transformers.BertModel(config), [torch.randint(0, 100, (2, 7)), mask]
@@ -62,8 +85,15 @@ def bert(attention: str) -> tuple[nn.Module, list[torch.Tensor]]:
 def vit(attention: str) -> tuple[nn.Module, list[torch.Tensor]]:
     transformers = pytest.importorskip("transformers")
     config = transformers.ViTConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=32, patch_size=8,
-        attn_implementation=attention, return_dict=False)
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        image_size=32,
+        patch_size=8,
+        attn_implementation=attention,
+        return_dict=False,
+    )
     return transformers.ViTModel(config), [torch.randn(2, 3, 32, 32)]
 
 
@@ -82,8 +112,8 @@ MODELS = {
 def randomise(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.5, 0.5)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            for name, low in (("running_mean", -0.5), ("running_var", 0.5)):
+                nn.init.uniform_(module.get_buffer(name), low, low + 1)
 
 
 @pytest.mark.parametrize("name", MODELS)

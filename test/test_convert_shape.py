@@ -140,7 +140,7 @@ def test_indexing_by_several_tensors(data: Any) -> None:
 
 
 def test_selection_by_a_mask_is_refused() -> None:
-    with pytest.raises(NotConvertibleError, match="aten::index.Tensor"):
+    with pytest.raises(NotConvertibleError, match=r"aten::index\.Tensor"):
         torch_tvm.to_relay(lambda t: t[t > 0], [torch.ones(3)])
 
 

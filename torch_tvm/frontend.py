@@ -57,7 +57,7 @@ def to_relay(fn: Callable[..., Any], inputs: Sequence[Any]) -> relay.Function:
     }
     """
     arguments = _check_inputs(inputs)
-    script = fn if _is_script(fn) else _trace(fn, arguments)
+    script: Any = fn if _is_script(fn) else _trace(fn, arguments)
     if isinstance(script, torch.jit.ScriptModule):
         module, graph, schema = _forward_of(script)
         arguments = _bind(schema, arguments, skip=1)
@@ -84,7 +84,9 @@ def _is_script(fn: Any) -> bool:
 
 def _trace(fn: Any, arguments: tuple[Any, ...]) -> Any:
     if not callable(fn):
-        raise TypeError(f"fn: expected a function, a torch.nn.Module or something scripted, got {type(fn).__name__}")
+        raise TypeError(
+            f"fn: expected a function, a torch.nn.Module or something scripted, got {type(fn).__name__}"
+        )
     if isinstance(fn, type):
         raise TypeError(f"fn: expected a function or an instance of a module, got the class {fn.__name__}")
     called = fn.forward if isinstance(fn, torch.nn.Module) else fn
@@ -97,10 +99,14 @@ def _trace(fn: Any, arguments: tuple[Any, ...]) -> Any:
         pass  # a builtin without a signature: tracing will tell
     for position, argument in enumerate(arguments):
         if not _is_traceable(argument):
-            raise TypeError(f"input {position}: expected a tensor, got {type(argument).__name__}; script a function "
-                            "that takes other values")
+            raise TypeError(
+                f"input {position}: expected a tensor, got {type(argument).__name__}; script a function "
+                "that takes other values"
+            )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", category=DeprecationWarning)  # TorchScript is what this package is about
+        warnings.simplefilter(
+            "ignore", category=DeprecationWarning
+        )  # TorchScript is what this package is about
         return torch.jit.trace(fn, arguments, check_trace=False)
 
 
@@ -130,10 +136,12 @@ def _bind(schema: Any, arguments: tuple[Any, ...], skip: int) -> tuple[Any, ...]
     given = list(arguments)
     if len(given) > len(declared):
         raise TypeError(f"{schema.name} takes {len(declared)} inputs, got {len(given)}")
-    for argument in declared[len(given):]:
+    for argument in declared[len(given) :]:
         if not argument.has_default_value():
-            raise TypeError(f"{schema.name} takes {len(declared)} inputs, got {len(arguments)}: "
-                            f"'{argument.name}' is missing")
+            raise TypeError(
+                f"{schema.name} takes {len(declared)} inputs, got {len(arguments)}: "
+                f"'{argument.name}' is missing"
+            )
         given.append(argument.default_value)
     return tuple(given)
 
