@@ -64,11 +64,16 @@ Expr CausalMask(const Context& ctx, const Attention& shape) {
   return ctx.Call("less_equal", {column, row});
 }
 
-// A row that is masked out entirely gives zeros in PyTorch, where softmax alone would give NaN.
-Expr ZeroMaskedRows(const Context& ctx, const Expr& weights, const Expr& scores, ScalarType math) {
+// A row that is masked out entirely gives zeros in PyTorch, where softmax gives NaN. The mask alone
+// tells, and is smaller than the scores.
+Expr ZeroMaskedRows(const Context& ctx, const Operand& mask, const Expr& attended,
+                    ScalarType math) {
+  const bool boolean = mask.dtype() == ScalarType::Bool;
+  const Expr most = ctx.Call(boolean ? "any" : "max", {boolean ? mask.expr : ctx.Cast(mask, math)},
+                             {{"axis", IntArray({-1})}, {"keepdims", true}});
   const Expr lowest = ctx.Constant(-std::numeric_limits<double>::infinity(), math);
-  const Expr highest = ctx.Call("max", {scores}, {{"axis", IntArray({-1})}, {"keepdims", true}});
-  return ctx.Call("where", {ctx.Call("equal", {highest, lowest}), ctx.Constant(0, math), weights});
+  const Expr kept = boolean ? most : ctx.Call("not_equal", {most, lowest});
+  return ctx.Call("where", {kept, attended, ctx.Constant(0, math)});
 }
 
 Expr Weights(const Context& ctx, const Attention& shape, Expr scores, ScalarType math) {
@@ -86,7 +91,7 @@ Expr Weights(const Context& ctx, const Attention& shape, Expr scores, ScalarType
     scores = ctx.Call("add", {scores, ctx.Cast(*mask, math)});
   }
   const Expr weights = ctx.Call("nn.softmax", {scores}, {{"axis", int64_t{-1}}});
-  return ctx.Reshape(mask ? ZeroMaskedRows(ctx, weights, scores, math) : weights, full, flat);
+  return ctx.Reshape(weights, full, flat);
 }
 
 Results ScaledDotProduct(Context& ctx) {
@@ -107,10 +112,13 @@ Results ScaledDotProduct(Context& ctx) {
   const double pairs = static_cast<double>(Product(shape.batch)) * static_cast<double>(shape.rows) *
                        static_cast<double>(shape.columns);
   ctx.AddFlops(2.0 * pairs * static_cast<double>(shape.width + shape.value_width));
-  const Expr attended = ctx.Call("nn.batch_matmul", {weights, value});
-  return ctx.Cast(
-      ctx.Reshape(attended, {Product(shape.batch), shape.rows, shape.value_width}, result.sizes),
-      math, result.dtype);
+  Expr attended = ctx.Call("nn.batch_matmul", {weights, value});
+  attended =
+      ctx.Reshape(attended, {Product(shape.batch), shape.rows, shape.value_width}, result.sizes);
+  if (const auto mask = ctx.OptionalTensor("attn_mask")) {
+    attended = ZeroMaskedRows(ctx, *mask, attended, math);
+  }
+  return ctx.Cast(attended, math, result.dtype);
 }
 
 std::string DropoutCheck(const torch::jit::Node& node) {
