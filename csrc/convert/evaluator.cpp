@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/jit/ir/constants.h>
 
+#include "convert/cpu_strides.h"
+
 namespace torch_tvm::convert {
 namespace {
 
@@ -137,6 +139,7 @@ void Evaluator::RunOperator(const Node* node) {
   for (c10::IValue& input : inputs_) input = WithTwins(input);
   if (schema != nullptr) MoveDevices(*schema, !from_tensors, inputs_);
   std::vector<c10::IValue> outputs = Call(node, inputs_);
+  if (schema != nullptr) CorrectStrides(schema->name(), inputs_, outputs);
   if (!from_tensors && HoldsTensor(outputs) && AllOfOneElement(outputs)) {
     outputs = Call(node, originals);
   }

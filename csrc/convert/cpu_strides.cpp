@@ -1,0 +1,97 @@
+#include "convert/cpu_strides.h"
+
+#include <ATen/ATen.h>
+
+#include <unordered_map>
+
+#include "convert/evaluator.h"
+
+namespace torch_tvm::convert {
+namespace {
+
+using Inputs = std::vector<c10::IValue>;
+
+bool IsTensor(const c10::IValue& value) { return value.isTensor() && value.toTensor().defined(); }
+
+// Convolutions over images give channels_last if their input or their weight has it; others are
+// contiguous.
+at::Tensor Convolution(const Inputs& inputs, const at::Tensor& output) {
+  const at::Tensor& input = inputs[0].toTensor();
+  const at::Tensor& weight = inputs[1].toTensor();
+  if (weight.dim() != 4) return output;
+  const bool single = input.dim() == 3;
+  const auto last = at::MemoryFormat::ChannelsLast;
+  const bool channels_last = weight.suggest_memory_format() == last ||
+                             (single ? input.unsqueeze(0) : input).suggest_memory_format() == last;
+  const auto format = channels_last ? last : at::MemoryFormat::Contiguous;
+  if (!single) return at::empty(output.sizes(), output.options().memory_format(format));
+  return at::empty(output.unsqueeze(0).sizes(), output.options().memory_format(format)).squeeze(0);
+}
+
+at::Tensor BatchNorm(const Inputs& inputs, const at::Tensor& output) {
+  const auto format = inputs[0].toTensor().suggest_memory_format();
+  return at::empty(output.sizes(), output.options().memory_format(format));
+}
+
+// A CPU tensor with the layout of a meta tensor; its memory is never touched.
+at::Tensor Shell(const at::Tensor& meta) {
+  return at::empty_strided(meta.sizes(), meta.strides(), meta.options().device(c10::kCPU));
+}
+
+// The fused kernel, where PyTorch would choose it, gives the layout of the query.
+at::Tensor Attention(const Inputs& inputs, const at::Tensor& output) {
+  const at::Tensor& query = inputs[0].toTensor();
+  if (query.dim() != 4 || query.numel() == 0) return output;
+  std::optional<at::Tensor> mask;
+  if (IsTensor(inputs[3])) mask = Shell(inputs[3].toTensor());
+  std::optional<double> scale;
+  if (!inputs[6].isNone()) scale = inputs[6].toDouble();
+  const int64_t choice = at::_fused_sdp_choice(
+      Shell(query), Shell(inputs[1].toTensor()), Shell(inputs[2].toTensor()), mask,
+      inputs[4].toDouble(), inputs[5].toBool(), scale, inputs[7].toBool());
+  constexpr int64_t kFlash = 1;  // sdp::SDPBackend::flash_attention
+  if (choice != kFlash) return output;
+  return at::empty_like(query.transpose(1, 2)).transpose(1, 2);
+}
+
+using Correction = at::Tensor (*)(const Inputs&, const at::Tensor&);
+const std::unordered_map<std::string, Correction>& Corrections() {
+  static const std::unordered_map<std::string, Correction> corrections = {
+      {"aten::_convolution", Convolution},
+      {"aten::_convolution_mode", Convolution},
+      {"aten::convolution", Convolution},
+      {"aten::conv2d", Convolution},
+      {"aten::conv_transpose2d", Convolution},
+      {"aten::batch_norm", BatchNorm},
+      {"aten::scaled_dot_product_attention", Attention},
+  };
+  return corrections;
+}
+
+bool SharesStorage(const at::Tensor& tensor, const Inputs& inputs) {
+  bool shares = false;
+  for (const c10::IValue& input : inputs) {
+    ForEachTensor(input, [&](const at::Tensor& other) {
+      shares = shares || (other.is_meta() && other.is_alias_of(tensor));
+    });
+  }
+  return shares;
+}
+
+}  // namespace
+
+void CorrectStrides(const std::string& op, const Inputs& inputs, Inputs& outputs) {
+  const auto correction = Corrections().find(op);
+  for (c10::IValue& output : outputs) {
+    if (!IsTensor(output) || !output.toTensor().is_meta()) continue;
+    at::Tensor tensor = output.toTensor();
+    if (SharesStorage(tensor, inputs)) continue;
+    if (correction != Corrections().end()) tensor = correction->second(inputs, tensor);
+    // A new contiguous tensor has canonical strides; meta kernels keep those of an input's sizes
+    // of 1.
+    if (tensor.is_contiguous()) tensor = at::empty(tensor.sizes(), tensor.options());
+    output = tensor;
+  }
+}
+
+}  // namespace torch_tvm::convert
