@@ -76,11 +76,11 @@ CASES: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     ),
     "conv_f64": (F.conv2d, [image(f64), values([3, 4, 3, 3], f64)]),
     "batch_norm": (
-        lambda x, m, v: F.batch_norm(x, m, v),
+        F.batch_norm,
         [image(), values([4], f32), values([4], f32).abs() + 1],
     ),
     "batch_norm_last": (
-        lambda x, m, v: F.batch_norm(x, m, v),
+        F.batch_norm,
         [image().to(memory_format=LAST), values([4], f32), values([4], f32).abs() + 1],
     ),
     "norms": (

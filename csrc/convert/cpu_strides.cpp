@@ -86,10 +86,12 @@ void CorrectStrides(const std::string& op, const Inputs& inputs, Inputs& outputs
     if (!IsTensor(output) || !output.toTensor().is_meta()) continue;
     at::Tensor tensor = output.toTensor();
     if (SharesStorage(tensor, inputs)) continue;
-    if (correction != Corrections().end()) tensor = correction->second(inputs, tensor);
-    // A new contiguous tensor has canonical strides; meta kernels keep those of an input's sizes
-    // of 1.
-    if (tensor.is_contiguous()) tensor = at::empty(tensor.sizes(), tensor.options());
+    if (correction != Corrections().end()) {
+      tensor = correction->second(inputs, tensor);
+    } else if (tensor.is_contiguous()) {
+      // Canonical strides, where meta kernels keep those of an input's sizes of 1.
+      tensor = at::empty(tensor.sizes(), tensor.options());
+    }
     output = tensor;
   }
 }
