@@ -4,8 +4,6 @@
 
 #include <unordered_map>
 
-#include "convert/evaluator.h"
-
 namespace torch_tvm::convert {
 namespace {
 
@@ -68,31 +66,15 @@ const std::unordered_map<std::string, Correction>& Corrections() {
   return corrections;
 }
 
-bool SharesStorage(const at::Tensor& tensor, const Inputs& inputs) {
-  bool shares = false;
-  for (const c10::IValue& input : inputs) {
-    ForEachTensor(input, [&](const at::Tensor& other) {
-      shares = shares || (other.is_meta() && other.is_alias_of(tensor));
-    });
-  }
-  return shares;
-}
-
 }  // namespace
 
 void CorrectStrides(const std::string& op, const Inputs& inputs, Inputs& outputs) {
   const auto correction = Corrections().find(op);
+  if (correction == Corrections().end()) return;
   for (c10::IValue& output : outputs) {
-    if (!IsTensor(output) || !output.toTensor().is_meta()) continue;
-    at::Tensor tensor = output.toTensor();
-    if (SharesStorage(tensor, inputs)) continue;
-    if (correction != Corrections().end()) {
-      tensor = correction->second(inputs, tensor);
-    } else if (tensor.is_contiguous()) {
-      // Canonical strides, where meta kernels keep those of an input's sizes of 1.
-      tensor = at::empty(tensor.sizes(), tensor.options());
+    if (IsTensor(output) && output.toTensor().is_meta()) {
+      output = correction->second(inputs, output.toTensor());
     }
-    output = tensor;
   }
 }
 
