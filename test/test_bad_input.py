@@ -139,7 +139,9 @@ class TestOtherTensors:
         falls_back(lambda x: (x * 2) * 3, torch.eye(4).to_sparse())
 
     def test_quantised(self) -> None:
-        falls_back(lambda x: x.relu().relu(), torch.quantize_per_tensor(torch.randn(4, 4), 0.1, 0, torch.qint8))
+        falls_back(
+            lambda x: x.relu().relu(), torch.quantize_per_tensor(torch.randn(4, 4), 0.1, 0, torch.qint8)
+        )
 
     def test_complex(self) -> None:
         falls_back(lambda x: x * 2 + x, torch.randn(4, 4, dtype=torch.complex64))
