@@ -369,8 +369,6 @@ class Parser : public ParserBase {
     attrs.erase(kTypeKey);
   }
 
-  ffi::Any AtomicValue() override { return Suffixed(); }
-
   std::vector<std::unordered_map<std::string, Var>> scopes_;
   std::unordered_map<int64_t, Expr> graph_;  // never cleared: numbers are unique in a text
 };

@@ -190,7 +190,8 @@ ffi::Any ParserBase::AttributeValue() {
     Expect(")");
     return value;
   }
-  if (!token.Is("[")) return AtomicValue();
+  // TVM's parser takes expressions here, which its printer could write only as metadata.
+  if (!token.Is("[")) FailExpected("the value of an attribute");
   Next();
   ffi::Array<ffi::Any> items;
   while (!Peek().Is("]")) {

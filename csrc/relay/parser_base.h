@@ -17,7 +17,6 @@ class ParserBase {
   ParserBase(std::string_view text, const LexedText& lexed,
              const ffi::Optional<ffi::String>& source_name)
       : text_(text), lexed_(lexed), source_name_(source_name) {}
-  virtual ~ParserBase() = default;
 
  protected:
   // Counts how deep brackets nest. 256 levels of the parser's frames take less than 1 MiB of stack.
@@ -71,9 +70,6 @@ class ParserBase {
   ffi::Any MetaValue(const Token& token);
 
  private:
-  // An attribute that is an expression.
-  virtual ffi::Any AtomicValue() = 0;
-
   Type RequiredType();
   ffi::Array<Type> TypeList();
   Type TensorTypeRest();
