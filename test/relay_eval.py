@@ -199,7 +199,11 @@ for _name in UNARY:
 for _name in ("abs", "negative", "isnan", "isinf", "isfinite", "logical_not", "bitwise_not"):
     operator(_name)(getattr(torch, _name))
 operator("nn.relu")(torch.relu)
-operator("nn.leaky_relu")(F.leaky_relu)
+
+
+@operator("nn.leaky_relu")
+def leaky_relu(x: Tensor, alpha: float) -> Tensor:
+    return F.leaky_relu(x, alpha)
 
 
 @operator("clip")
