@@ -85,11 +85,11 @@ def test_writes_through_views_stay_outside() -> None:
     def function(x: torch.Tensor) -> torch.Tensor:
         y = x * 2
         y[0].mul_(3)
-        return y.relu().tanh()
+        return y.relu().tanh().exp()
 
     traced = torch.jit.trace(function, torch.rand(3, 3))
     x = torch.rand(3, 3)
-    assert groups_of(traced, x) == [["aten::relu", "aten::tanh"]]
+    assert groups_of(traced, x) == [["aten::tanh", "aten::exp"]]  # relu reads what is written
     torch.testing.assert_close(traced(x), function(x))
 
 
@@ -119,6 +119,26 @@ graph(%a : Tensor):
     assert operators(graph) == ["tvm::CompilationGroup", "aten::transpose"]
 
 
+def test_views_of_inputs_are_made_on_both_sides() -> None:
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = torch.relu(x)
+        z = y.view(-1)
+        return x.t(), torch.tanh(x.t()), z[:2], torch.exp(z), z.view(2, 2)
+
+    traced = torch.jit.trace(function, torch.rand(2, 2), check_trace=False)
+    x = torch.randn(2, 2)
+    (found,) = groups_of(traced, x)
+    assert {"aten::relu", "aten::tanh", "aten::exp"} <= set(found)
+    results, expected = traced(x), function(x)
+    torch.testing.assert_close(results, expected)
+    same_memory = [
+        [a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr() for a in (x, *r)]
+        for r in (results, expected)
+        for b in r
+    ]
+    assert same_memory[:5] == same_memory[5:]
+
+
 @pytest.mark.parametrize(("train", "found"), [(True, ["aten::relu", "aten::tanh"]), (False, None)])
 def test_dropout_in_training_is_random(train: bool, found: list[str] | None) -> None:
     _, groups_found = fuse(f"""
@@ -143,7 +163,9 @@ graph(%x : Tensor, %w : Tensor, %b : Tensor, %mean : Tensor, %var : Tensor):
   %r : Tensor = aten::relu(%y)
   %t : Tensor = aten::tanh(%r)
   return (%t)""")
-    assert found == [["aten::relu", "aten::tanh"] if training else ["aten::batch_norm", "aten::relu", "aten::tanh"]]
+    assert found == [
+        ["aten::relu", "aten::tanh"] if training else ["aten::batch_norm", "aten::relu", "aten::tanh"]
+    ]
 
 
 def test_shape_arithmetic_is_absorbed() -> None:
@@ -241,14 +263,16 @@ graph(%a : Tensor):
 
 def test_single_operators_on_request() -> None:
     with torch_tvm.enabled(min_group_size=1):
-        assert fuse("graph(%a : Tensor):\n  %r : Tensor = aten::relu(%a)\n  return (%r)")[1] == [["aten::relu"]]
+        assert fuse("graph(%a : Tensor):\n  %r : Tensor = aten::relu(%a)\n  return (%r)")[1] == [
+            ["aten::relu"]
+        ]
 
 
 def test_groups_form_inside_branches_and_loops() -> None:
     @torch.jit.script
     def function(x: torch.Tensor, n: int) -> torch.Tensor:
         for _ in range(n):
-            if bool(x.sum() > 100.0):
+            if bool(x.sum() > 100.0):  # noqa: SIM108  a branch is what is tested
                 x = torch.relu(x).tanh()
             else:
                 x = torch.sigmoid(x).exp()
@@ -279,6 +303,8 @@ def test_scopes_are_not_crossed() -> None:
 
 def test_parameters_and_buffers_are_weights() -> None:
     class Model(nn.Module):
+        b: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.w = nn.Parameter(torch.rand(3))
@@ -289,8 +315,12 @@ def test_parameters_and_buffers_are_weights() -> None:
 
     traced = torch.jit.trace(Model(), torch.rand(3), check_trace=False)
     traced(torch.rand(3))
-    (group,) = [n for n in torch.jit.last_executed_optimized_graph().nodes() if n.kind() == "tvm::CompilationGroup"]
-    kinds = dict(zip([value.debugName() for value in group.inputs()], group.is_("input_kinds"), strict=True))
+    (group,) = [
+        n for n in torch.jit.last_executed_optimized_graph().nodes() if n.kind() == "tvm::CompilationGroup"
+    ]
+    kinds = dict(
+        zip([value.debugName() for value in group.inputs()], getattr(group, "is")("input_kinds"), strict=True)
+    )
     assert sorted(kinds.values()) == [0, 1, 1]
     assert kinds["x"] == 0
 
@@ -303,9 +333,10 @@ def test_nothing_is_fused_while_disabled() -> None:
 
 
 def test_profiled_runs_are_restored() -> None:
+    profiled_runs: Any = torch._C._jit_get_num_profiled_runs  # type: ignore[attr-defined]
     torch_tvm.disable()
-    before = torch._C._jit_get_num_profiled_runs()
+    before = profiled_runs()
     torch_tvm.enable()
-    assert torch._C._jit_get_num_profiled_runs() == 0
+    assert profiled_runs() == 0
     torch_tvm.disable()
-    assert torch._C._jit_get_num_profiled_runs() == before
+    assert profiled_runs() == before

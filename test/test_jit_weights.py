@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 import torch_tvm
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> None:
+    """Groups of one subgraph share their plans, also from test to test."""
+    torch_tvm.clear_cache()
+    torch_tvm.reset_stats()
 
 
 class Net(nn.Module):
@@ -22,45 +30,53 @@ class Net(nn.Module):
         return torch.relu(self.norm(self.linear(x)))
 
 
-def in_place(module: nn.Module) -> None:
+def in_place(module: Any) -> None:
     with torch.no_grad():
         module.linear.weight.mul_(-1.5)
 
 
-def in_place_in_inference_mode(module: nn.Module) -> None:
+def in_place_in_inference_mode(module: Any) -> None:
     with torch.inference_mode():
         module.linear.weight.add_(1)
 
 
-def buffer_in_place(module: nn.Module) -> None:
+def buffer_in_place(module: Any) -> None:
     module.norm.running_mean.add_(3)
 
 
-def load_state_dict(module: nn.Module) -> None:
+def load_state_dict(module: Any) -> None:
     module.load_state_dict({name: value + 1 for name, value in module.state_dict().items()})
 
 
-def assign_data(module: nn.Module) -> None:
+def assign_data(module: Any) -> None:
     module.linear.weight.data = torch.randn(8, 6)
 
 
-def assign_parameter(module: nn.Module) -> None:
+def assign_parameter(module: Any) -> None:
     module.linear.weight = nn.Parameter(torch.randn(8, 6))
 
 
-def to_and_back(module: nn.Module) -> None:
+def to_and_back(module: Any) -> None:
     module.double().float()
 
 
-def optimizer_step(module: nn.Module) -> None:
+def optimizer_step(module: Any) -> None:
     with torch.enable_grad():
         optimizer = torch.optim.SGD(module.parameters(), lr=0.5)
         module(torch.ones(3, 6)).sum().backward()
         optimizer.step()
 
 
-CHANGES = [in_place, in_place_in_inference_mode, buffer_in_place, load_state_dict, assign_data, assign_parameter,
-           to_and_back, optimizer_step]
+CHANGES = [
+    in_place,
+    in_place_in_inference_mode,
+    buffer_in_place,
+    load_state_dict,
+    assign_data,
+    assign_parameter,
+    to_and_back,
+    optimizer_step,
+]
 
 
 def eager(module: nn.Module, x: torch.Tensor) -> torch.Tensor:

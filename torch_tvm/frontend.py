@@ -189,6 +189,7 @@ def register_operator(name: str, override: bool = False) -> Callable[[_Converter
         if not callable(converter):
             raise TypeError(f"converter of {name}: expected a function, got {type(converter).__name__}")
         _register(name, tvm_ffi.convert(converter), override)
+        _C.define_operators()
         return converter
 
     return register

@@ -211,6 +211,9 @@ def _compile(*arguments: Any) -> Any:
 
 def start() -> None:
     """Connect the core to Python and switch torch_tvm on unless the environment says TORCH_TVM=0."""
+    tvm_ffi.register_error(
+        "KeyboardInterrupt", KeyboardInterrupt
+    )  # reaches the core by its name, not as RuntimeError
     tvm_ffi.register_global_func("torch_tvm.log", LOGGER.log)
     tvm_ffi.register_global_func("torch_tvm.compiler.compile", _compile)
     with _lock:

@@ -8,7 +8,8 @@
 
 namespace torch_tvm {
 
-// DLPack's spelling of a torch dtype; nullopt for one that no kernel takes (complex, quantised, bits).
+// DLPack's spelling of a torch dtype; nullopt for one that no kernel takes (complex, quantised,
+// bits).
 std::optional<DLDataType> ToDLDataType(c10::ScalarType dtype);
 
 // The inverse; throws for a DLPack dtype that torch has no tensors of.

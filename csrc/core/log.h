@@ -1,5 +1,5 @@
-// Messages to the user through Python's logging (logger "torch_tvm"), without knowing Python: the package
-// registers the global function "torch_tvm.log"(level, message).
+// Messages to the user through Python's logging (logger "torch_tvm"), without knowing Python: the
+// package registers the global function "torch_tvm.log"(level, message).
 #pragma once
 
 #include <string>

@@ -32,8 +32,8 @@ void Check(const Options& options) {
   CheckRange("min_group_size", options.min_group_size, 1, kMany);
   CheckRange("max_signatures", options.max_signatures, 1, kMany);
   CheckRange("device_id", options.device_id, 0, 0);
-  TORCH_CHECK_VALUE(options.device_type == "cpu",
-                    "option device_type must be \"cpu\", got \"", options.device_type, "\"");
+  TORCH_CHECK_VALUE(options.device_type == "cpu", "option device_type must be \"cpu\", got \"",
+                    options.device_type, "\"");
 }
 
 // Every option set that was ever in force. Leaked: groups that run while the process exits read it.

@@ -1,4 +1,5 @@
-// The options of torch_tvm.enable(), process-wide, as a snapshot that a call may hold for as long as it runs.
+// The options of torch_tvm.enable(), process-wide, as a snapshot that a call may hold for as long
+// as it runs.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +10,14 @@
 namespace torch_tvm {
 
 struct Options {
-  int64_t opt_level = 3;        // 0: no fusion, no Winograd ... 3: everything
-  bool strict = false;          // raise instead of falling back to the interpreter
-  bool debug = false;           // log graphs, Relay and generated code
-  bool debug_runtime = false;   // time every kernel
-  bool is_training = false;     // passed to the compiler
-  int64_t min_group_size = 2;   // operators that a group must have
-  int64_t max_signatures = 32;  // compiled signatures that a group keeps (least recently used go first)
+  int64_t opt_level = 3;       // 0: no fusion, no Winograd ... 3: everything
+  bool strict = false;         // raise instead of falling back to the interpreter
+  bool debug = false;          // log graphs, Relay and generated code
+  bool debug_runtime = false;  // time every kernel
+  bool is_training = false;    // passed to the compiler
+  int64_t min_group_size = 2;  // operators that a group must have
+  int64_t max_signatures =
+      32;  // compiled signatures that a group keeps (least recently used go first)
   int64_t device_id = 0;
   std::string device_type = "cpu";
   std::string target;  // TVM target as JSON or tag; empty: this machine's CPU
@@ -42,16 +44,16 @@ void VisitOptions(OptionsType& options, Visitor&& visit) {
   visit("host", options.host);
 }
 
-// The options in force: one atomic load. The reference stays valid for ever and never changes, because
-// distinct option sets are kept (their number is bounded by what the program writes down).
+// The options in force: one atomic load. The reference stays valid for ever and never changes,
+// because distinct option sets are kept (their number is bounded by what the program writes down).
 TORCH_TVM_API const Options& GetOptions();
 
-// Puts `options` in force; throws c10::ValueError naming an option that is out of range, and then changes
-// nothing.
+// Puts `options` in force; throws c10::ValueError naming an option that is out of range, and then
+// changes nothing.
 TORCH_TVM_API void SetOptions(const Options& options);
 
-// Whether the pass makes groups and groups run compiled code. Enabling also sets the JIT's number of
-// profiled runs to 0, so that the first call is already optimised; disabling restores it.
+// Whether the pass makes groups and groups run compiled code. Enabling also sets the JIT's number
+// of profiled runs to 0, so that the first call is already optimised; disabling restores it.
 TORCH_TVM_API bool IsEnabled();
 TORCH_TVM_API void SetEnabled(bool enabled);
 

@@ -1,9 +1,9 @@
 #include "jit/autograd.h"
 
+#include <ATen/core/grad_mode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
-#include <ATen/core/grad_mode.h>
 #include <torch/csrc/jit/runtime/interpreter.h>
 
 #include <algorithm>
@@ -32,8 +32,8 @@ struct Call {
 // What the backward needs beside the saved tensors.
 struct Recomputation : torch::CustomClassHolder {
   std::shared_ptr<Group> group;
-  std::vector<IValue> inputs;      // None where a tensor was
-  std::vector<size_t> slots;       // input of each saved tensor; those that require gradients come first
+  std::vector<IValue> inputs;  // None where a tensor was
+  std::vector<size_t> slots;  // input of each saved tensor; those that require gradients come first
   size_t num_differentiable = 0;
   Flags output_flags;
 };
@@ -85,8 +85,8 @@ variable_list SaveInputs(const Call& call, Recomputation* recomputation) {
   return differentiable;
 }
 
-// The saved tensors as the recomputation's own: what they were computed from outside of the group must not
-// count as a way to them. Aliases keep the link for gradients of gradients.
+// The saved tensors as the recomputation's own: what they were computed from outside of the group
+// must not count as a way to them. Aliases keep the link for gradients of gradients.
 variable_list OwnInputs(const AutogradContext& ctx, const Recomputation& recomputation,
                         const variable_list& saved, bool create_graph) {
   variable_list own;
@@ -192,7 +192,8 @@ void RunWithGrad(Group& group, const Compiled& compiled, std::vector<IValue>& st
   const auto inputs = torch::jit::last(stack, num_inputs);
   if (HoldsInferenceTensor(inputs)) {
     // Autograd cannot save it; eager operators that need not save it still work.
-    Stats::Get().CountFallback("an inference tensor among the inputs of a call that records gradients");
+    Stats::Get().CountFallback(
+        "an inference tensor among the inputs of a call that records gradients");
     return group.Interpret(stack);
   }
   const Call call{group, *compiled.plan, inputs, OutputFlags(group, compiled, inputs)};

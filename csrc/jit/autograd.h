@@ -1,5 +1,5 @@
-// Gradients of groups: the forward runs compiled, the backward recomputes the subgraph in the interpreter and
-// differentiates that, so that first and higher orders are exactly eager's.
+// Gradients of groups: the forward runs compiled, the backward recomputes the subgraph in the
+// interpreter and differentiates that, so that first and higher orders are exactly eager's.
 #pragma once
 
 #include <ATen/core/ivalue.h>
@@ -14,8 +14,8 @@ namespace torch_tvm::jit {
 class Group;
 struct Compiled;
 
-// Which tensor outputs of a subgraph carry gradients, by which of its inputs require them. Found once for
-// each such pattern by running the subgraph in the interpreter.
+// Which tensor outputs of a subgraph carry gradients, by which of its inputs require them. Found
+// once for each such pattern by running the subgraph in the interpreter.
 class Differentiability {
  public:
   using Flags = std::vector<bool>;
@@ -28,8 +28,8 @@ class Differentiability {
   std::map<Flags, Flags> outputs_;
 };
 
-// Runs a compiled group in grad mode with inputs that require gradients; replaces the inputs at the end of
-// the stack by the outputs.
+// Runs a compiled group in grad mode with inputs that require gradients; replaces the inputs at the
+// end of the stack by the outputs.
 void RunWithGrad(Group& group, const Compiled& compiled, std::vector<c10::IValue>& stack);
 
 }  // namespace torch_tvm::jit

@@ -1,9 +1,9 @@
 #include "jit/compile.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/record_function.h>
 #include <c10/core/InferenceMode.h>
-#include <ATen/core/grad_mode.h>
 
 #include <chrono>
 #include <utility>
@@ -66,19 +66,21 @@ ffi::Array<ffi::Array<int64_t>> Orders(const std::vector<runtime::TensorSpec>& s
 
 ffi::Map<ffi::String, ffi::Any> CompilerOptions(const Options& options, const std::string& name) {
   return {{"name", name},
-          {"opt_level", options.opt_level},     {"target", options.target},
-          {"host", options.host},               {"debug", options.debug},
-          {"debug_runtime", options.debug_runtime}, {"is_training", options.is_training},
+          {"opt_level", options.opt_level},
+          {"target", options.target},
+          {"host", options.host},
+          {"debug", options.debug},
+          {"debug_runtime", options.debug_runtime},
+          {"is_training", options.is_training},
           {"threads", static_cast<int64_t>(at::get_num_threads())}};
 }
 
 runtime::Plan CallCompiler(const Lowered& lowered, const std::string& name) {
   const auto compile = ffi::Function::GetGlobal("torch_tvm.compiler.compile");
   TORCH_CHECK(compile, "the compiler (torch_tvm.compiler) is not loaded in this process");
-  const ffi::Any plan =
-      (*compile)(lowered.function, static_cast<int64_t>(lowered.inputs.size()),
-                 Orders(InputSpecs(lowered)), Orders(OutputSpecs(lowered)),
-                 CompilerOptions(GetOptions(), name));
+  const ffi::Any plan = (*compile)(lowered.function, static_cast<int64_t>(lowered.inputs.size()),
+                                   Orders(InputSpecs(lowered)), Orders(OutputSpecs(lowered)),
+                                   CompilerOptions(GetOptions(), name));
   return plan.cast<runtime::Plan>();
 }
 
@@ -90,8 +92,8 @@ std::string Describe(const convert::Refusal& refusal) {
 
 void Refuse(const Source& source, const convert::NotConvertible& refused, Partitions* partitions,
             Compiled* result) {
-  result->error = "NotConvertibleError: torch_tvm cannot compile all of " + source.name +
-                  " for these inputs:";
+  result->error =
+      "NotConvertibleError: torch_tvm cannot compile all of " + source.name + " for these inputs:";
   for (const auto& refusal : refused.refusals) {
     result->refusals.push_back(Describe(refusal));
     result->error += "\n  " + result->refusals.back();
@@ -143,7 +145,8 @@ void Build(const Source& source, c10::ArrayRef<c10::IValue> inputs, Partitions* 
   } catch (const convert::NotConvertible& refused) {
     Refuse(source, refused, partitions, result);
   } catch (const ffi::Error& error) {
-    if (error.kind() == "KeyboardInterrupt" || error.kind() == "SystemExit") throw;
+    TORCH_CHECK(error.kind() != "KeyboardInterrupt", "interrupted while torch_tvm compiled ",
+                source.name);
     Fail(source, error.kind(), error.message(), lowered ? &*lowered : nullptr, result);
   } catch (const c10::Error& error) {
     Fail(source, "Error", error.what_without_backtrace(), lowered ? &*lowered : nullptr, result);
@@ -159,8 +162,7 @@ CompiledPlan::CompiledPlan(const runtime::Plan& plan, const Lowered& lowered,
     : inputs_(lowered.inputs),
       weights_(lowered.weights),
       outputs_(lowered.outputs),
-      executor_(plan, InputSpecs(lowered), WeightSpecs(lowered, inputs),
-                OutputSpecs(lowered)) {}
+      executor_(plan, InputSpecs(lowered), WeightSpecs(lowered, inputs), OutputSpecs(lowered)) {}
 
 std::vector<at::Tensor> CompiledPlan::RunTensors(c10::ArrayRef<c10::IValue> inputs) const {
   c10::SmallVector<c10::TensorImpl*, 8> runtime_inputs;

@@ -1,4 +1,5 @@
-// First call with a signature: lowering, compilation, and what becomes of it when one of them fails.
+// First call with a signature: lowering, compilation, and what becomes of it when one of them
+// fails.
 #pragma once
 
 #include <ATen/core/ivalue.h>
@@ -29,14 +30,14 @@ class CompiledPlan {
   void AppendOutputs(std::vector<at::Tensor> tensors, std::vector<c10::IValue>* stack) const;
 
  private:
-  std::vector<int64_t> inputs_;                  // subgraph input of each runtime parameter
-  std::vector<convert::WeightSource> weights_;   // of each weight parameter
-  std::vector<convert::OutputSource> outputs_;   // of each subgraph output
+  std::vector<int64_t> inputs_;                 // subgraph input of each runtime parameter
+  std::vector<convert::WeightSource> weights_;  // of each weight parameter
+  std::vector<convert::OutputSource> outputs_;  // of each subgraph output
   runtime::Executor executor_;
 };
 
-// What one signature became. At most one of `plan` and `partition` is there; with neither, the interpreter
-// runs the whole subgraph.
+// What one signature became. At most one of `plan` and `partition` is there; with neither, the
+// interpreter runs the whole subgraph.
 struct Compiled {
   std::unique_ptr<const CompiledPlan> plan;
   std::shared_ptr<const torch::jit::Code> partition;
@@ -52,8 +53,8 @@ struct Source {
   std::vector<convert::InputKind> kinds;
 };
 
-// Never throws for a subgraph that cannot be compiled: that is remembered like a plan. An interrupt by the
-// user passes through.
+// Never throws for a subgraph that cannot be compiled: that is remembered like a plan. An interrupt
+// by the user passes through.
 std::shared_ptr<const Compiled> Compile(const Source& source, c10::ArrayRef<c10::IValue> inputs,
                                         Partitions* partitions);
 

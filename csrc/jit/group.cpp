@@ -1,6 +1,7 @@
 #include "jit/group.h"
 
 #include <ATen/record_function.h>
+#include <pthread.h>
 #include <torch/csrc/jit/passes/utils/subgraph_utils.h>
 #include <torch/csrc/jit/runtime/custom_operator.h>
 
@@ -26,6 +27,12 @@ using torch::jit::Node;
 struct Registry {
   std::mutex mutex;
   std::unordered_map<std::string, std::weak_ptr<Group>> groups;
+
+  // A forked child makes groups too; the lock must not be held by a thread that it does not have.
+  Registry() {
+    pthread_atfork([] { Get().mutex.lock(); }, [] { Get().mutex.unlock(); },
+                   [] { Get().mutex.unlock(); });
+  }
 
   static Registry& Get() {
     static auto* registry = new Registry;
@@ -60,8 +67,8 @@ std::shared_ptr<Group> Group::ForNode(const Node* node) {
   source.subgraph = node->g(c10::attr::Subgraph)->copy();
   source.kinds = InputKinds(node);
   constexpr size_t kNameLength = 60;
-  source.name =
-      "tvm::" + torch::jit::SubgraphUtils::generateNameForGraph(source.subgraph, kNameLength, "group");
+  source.name = "tvm::" + torch::jit::SubgraphUtils::generateNameForGraph(source.subgraph,
+                                                                          kNameLength, "group");
   const auto key = SubgraphKey(*source.subgraph, source.kinds);
   if (!key) return std::make_shared<Group>(std::move(source));
 

@@ -1,5 +1,5 @@
-// The operator tvm::CompilationGroup: what runs when the interpreter comes to a group. Compiled if it can
-// be; otherwise the interpreter runs the subgraph, with a reason that is counted.
+// The operator tvm::CompilationGroup: what runs when the interpreter comes to a group. Compiled if
+// it can be; otherwise the interpreter runs the subgraph, with a reason that is counted.
 #pragma once
 
 #include <ATen/core/ivalue.h>
@@ -24,8 +24,8 @@ using torch::jit::Stack;
 // Any number of threads may run one group at once.
 class TORCH_TVM_API Group : public std::enable_shared_from_this<Group> {
  public:
-  // The group of a node. Nodes with one subgraph (copies that torch.jit.trace makes to check itself, several
-  // instances of one class) share a group, hence what it compiled.
+  // The group of a node. Nodes with one subgraph (copies that torch.jit.trace makes to check
+  // itself, several instances of one class) share a group, hence what it compiled.
   static std::shared_ptr<Group> ForNode(const torch::jit::Node* node);
 
   explicit Group(Source source);

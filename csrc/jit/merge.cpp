@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "jit/trim.h"
+
 namespace torch_tvm::jit {
 namespace {
 
@@ -16,7 +18,8 @@ namespace SubgraphUtils = torch::jit::SubgraphUtils;
 
 bool IsGroup(const Node* node) { return node->kind() == GroupSymbol(); }
 
-// `with torch.no_grad()` and the like begin and end at nodes: what stands on one side must stay there.
+// `with torch.no_grad()` and the like begin and end at nodes: what stands on one side must stay
+// there.
 bool ScopeChangesBetween(const Node* first, const Node* last) {
   for (const Node* node = first; node != last; node = node->next()) {
     if (node->kind() == c10::prim::Enter || node->kind() == c10::prim::Exit) return true;
@@ -36,30 +39,6 @@ bool OnlyUsedBy(const Node* producer, const Node* consumer) {
 bool AllCanLeave(const Node* node) {
   return std::all_of(node->outputs().begin(), node->outputs().end(),
                      [](const Value* v) { return CanLeaveGroup(v->type()); });
-}
-
-// A node of the subgraph that gives out a list or a number in disguise; null if there is none.
-Node* FindForbiddenOutput(Node* group) {
-  const auto subgraph = group->g(c10::attr::Subgraph);
-  const Roles roles(*subgraph, [](const Node*) { return true; });
-  for (Value* output : subgraph->outputs()) {
-    if (!CanLeaveGroup(output->type()) || roles.IsShapeTensor(output)) return output->node();
-  }
-  return nullptr;
-}
-
-// Puts what produces such outputs behind the group. Each round takes at least one node out.
-void TrimOutputs(Node* group) {
-  bool changed = true;
-  while (changed) {
-    changed = SubgraphUtils::unmergeOutputsAlisingInputs(group);
-    changed |= SubgraphUtils::unmergeAliasedOutputs(group);
-    Node* forbidden = FindForbiddenOutput(group);
-    if (forbidden != nullptr && forbidden->kind() != c10::prim::Param) {
-      SubgraphUtils::unmergeNode(forbidden, group);
-      changed = true;
-    }
-  }
 }
 
 }  // namespace
@@ -134,8 +113,8 @@ Node* Merger::TryMerge(Node* consumer, Node* producer) {
   if (ScopeChangesBetween(producer, consumer)) return nullptr;
   if (!aliases_->moveBeforeTopologicallyValid(producer, consumer)) return nullptr;
   if (!IsGroup(consumer)) {
-    consumer = SubgraphUtils::createSingletonSubgraphAndUpdateAliasing(consumer, GroupSymbol(),
-                                                                       *aliases_);
+    consumer =
+        SubgraphUtils::createSingletonSubgraphAndUpdateAliasing(consumer, GroupSymbol(), *aliases_);
   }
   SubgraphUtils::mergeNodeIntoSubgraphAndUpdateAliasing(producer, consumer, *aliases_);
   return consumer;
@@ -150,8 +129,8 @@ bool Merger::MayJoin(const Node* producer, const Node* consumer) const {
   const Role role = roles_.Of(producer);
   if (role == Role::kOutside) return false;
   // A list, or a number in a tensor, may only be seen inside.
-  const bool leaves = std::all_of(
-      producer->outputs().begin(), producer->outputs().end(), [&](const Value* output) {
+  const bool leaves =
+      std::all_of(producer->outputs().begin(), producer->outputs().end(), [&](const Value* output) {
         return CanLeaveGroup(output->type()) && !roles_.IsShapeTensor(output);
       });
   return leaves || OnlyUsedBy(producer, consumer);

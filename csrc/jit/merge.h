@@ -1,5 +1,5 @@
-// Merges the nodes of a graph that convert into groups, without changing what the graph computes, writes or
-// aliases.
+// Merges the nodes of a graph that convert into groups, without changing what the graph computes,
+// writes or aliases.
 #pragma once
 
 #include <torch/csrc/jit/ir/alias_analysis.h>
@@ -21,10 +21,11 @@ std::vector<torch::jit::Node*> FindGroups(torch::jit::Block* block);
 
 class Merger {
  public:
-  Merger(std::shared_ptr<torch::jit::Graph> graph, const Converts& converts, int64_t min_group_size);
+  Merger(std::shared_ptr<torch::jit::Graph> graph, const Converts& converts,
+         int64_t min_group_size);
 
-  // Makes the groups. What a group may not give out (aliases, lists) and groups that are too small are put
-  // back into the graph.
+  // Makes the groups. What a group may not give out (aliases, lists) and groups that are too small
+  // are put back into the graph.
   void Run();
 
  private:

@@ -1,5 +1,5 @@
-// Re-partition of a group around the operators that were refused for some inputs: the pieces become groups
-// of their own inside the group's subgraph, and the interpreter runs what is in between.
+// Re-partition of a group around the operators that were refused for some inputs: the pieces become
+// groups of their own inside the group's subgraph, and the interpreter runs what is in between.
 #pragma once
 
 #include <torch/csrc/jit/ir/ir.h>
@@ -15,8 +15,8 @@
 
 namespace torch_tvm::jit {
 
-// The partitions of one group, by what was refused: signatures that are refused the same operators share the
-// pieces and what they compiled.
+// The partitions of one group, by what was refused: signatures that are refused the same operators
+// share the pieces and what they compiled.
 class Partitions {
  public:
   // Null if nothing would be left to compile.

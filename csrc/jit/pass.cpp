@@ -28,8 +28,8 @@ const c10::Symbol& KindsAttribute() {
   return symbol;
 }
 
-// A parameter or a buffer of a module that the graph was given: worth packing once. Other attributes are
-// assigned anew by some modules at every call.
+// A parameter or a buffer of a module that the graph was given: worth packing once. Other
+// attributes are assigned anew by some modules at every call.
 bool IsWeight(const Value* value) {
   const Node* node = value->node();
   if (node->kind() != c10::prim::GetAttr) return false;

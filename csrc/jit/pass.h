@@ -1,5 +1,5 @@
-// The fusion pass: first stage of the data's way. Registered as a post pass of TorchScript's executor when
-// the library is loaded; does something while torch_tvm is enabled.
+// The fusion pass: first stage of the data's way. Registered as a post pass of TorchScript's
+// executor when the library is loaded; does something while torch_tvm is enabled.
 #pragma once
 
 #include <torch/csrc/jit/ir/ir.h>
@@ -16,8 +16,8 @@ namespace torch_tvm::jit {
 // Replaces what converts by groups: removes mutation first, merges, annotates each group's inputs.
 TORCH_TVM_API void FuseGroups(const std::shared_ptr<torch::jit::Graph>& graph);
 
-// As FuseGroups for a group's own subgraph, in which `converts` decides and `kinds` says what the subgraph's
-// inputs are.
+// As FuseGroups for a group's own subgraph, in which `converts` decides and `kinds` says what the
+// subgraph's inputs are.
 void FuseSubgraph(const std::shared_ptr<torch::jit::Graph>& subgraph, const Converts& converts,
                   const std::vector<convert::InputKind>& kinds);
 

@@ -18,27 +18,56 @@ using Names = std::unordered_set<std::string_view>;
 
 // Operators that read a tensor's metadata only.
 const Names& MetadataOperators() {
-  static const auto* names = new Names{"aten::size",  "aten::dim",   "aten::numel",
-                                       "aten::len",   "prim::dtype", "aten::is_floating_point",
+  static const auto* names = new Names{"aten::size",  "aten::dim",       "aten::numel",
+                                       "aten::len",   "prim::dtype",     "aten::is_floating_point",
                                        "prim::shape", "aten::is_complex"};
   return *names;
 }
 
-// Operators on numbers and lists of numbers; the tensor overloads of the same names compute on numbers
-// that tracing wrapped into tensors.
+// Operators on numbers and lists of numbers; the tensor overloads of the same names compute on
+// numbers that tracing wrapped into tensors.
 const Names& NumberOperators() {
-  static const auto* names =
-      new Names{"aten::add",        "aten::sub",           "aten::mul",       "aten::div",
-                "aten::floordiv",   "aten::floor_divide",  "aten::remainder", "aten::mod",
-                "aten::neg",        "aten::pow",           "aten::abs",       "aten::floor",
-                "aten::ceil",       "aten::sqrt",          "aten::eq",        "aten::ne",
-                "aten::lt",         "aten::gt",            "aten::le",        "aten::ge",
-                "aten::__and__",    "aten::__or__",        "aten::__not__",   "aten::Int",
-                "aten::Float",      "aten::Bool",          "aten::to",        "aten::len",
-                "aten::__getitem__", "aten::slice",        "prim::min",       "prim::max",
-                "aten::ScalarImplicit", "aten::IntImplicit", "aten::FloatImplicit", "aten::item",
-                "prim::NumToTensor", "aten::__is__",       "aten::__isnot__", "aten::trunc",
-                "aten::__contains__"};
+  static const auto* names = new Names{"aten::add",
+                                       "aten::sub",
+                                       "aten::mul",
+                                       "aten::div",
+                                       "aten::floordiv",
+                                       "aten::floor_divide",
+                                       "aten::remainder",
+                                       "aten::mod",
+                                       "aten::neg",
+                                       "aten::pow",
+                                       "aten::abs",
+                                       "aten::floor",
+                                       "aten::ceil",
+                                       "aten::sqrt",
+                                       "aten::eq",
+                                       "aten::ne",
+                                       "aten::lt",
+                                       "aten::gt",
+                                       "aten::le",
+                                       "aten::ge",
+                                       "aten::__and__",
+                                       "aten::__or__",
+                                       "aten::__not__",
+                                       "aten::Int",
+                                       "aten::Float",
+                                       "aten::Bool",
+                                       "aten::to",
+                                       "aten::len",
+                                       "aten::__getitem__",
+                                       "aten::slice",
+                                       "prim::min",
+                                       "prim::max",
+                                       "aten::ScalarImplicit",
+                                       "aten::IntImplicit",
+                                       "aten::FloatImplicit",
+                                       "aten::item",
+                                       "prim::NumToTensor",
+                                       "aten::__is__",
+                                       "aten::__isnot__",
+                                       "aten::trunc",
+                                       "aten::__contains__"};
   return *names;
 }
 

@@ -1,5 +1,5 @@
-// What the fusion pass thinks of each node of a graph: whether it may stand in a group, and whether it is
-// worth one.
+// What the fusion pass thinks of each node of a graph: whether it may stand in a group, and whether
+// it is worth one.
 #pragma once
 
 #include <torch/csrc/jit/ir/ir.h>
@@ -17,12 +17,12 @@ enum class Role : uint8_t {
   kShape,      // integer arithmetic on sizes: concrete once the signature is
 };
 
-// Whether a node converts; the pass asks convert::IsConvertible, and re-partitioning leaves out what was
-// refused.
+// Whether a node converts; the pass asks convert::IsConvertible, and re-partitioning leaves out
+// what was refused.
 using Converts = std::function<bool(const torch::jit::Node*)>;
 
-// The roles of all nodes of `graph` (its blocks included) as it stands now. Nodes that appear later, such
-// as groups, have no role.
+// The roles of all nodes of `graph` (its blocks included) as it stands now. Nodes that appear
+// later, such as groups, have no role.
 class Roles {
  public:
   Roles(const torch::jit::Graph& graph, const Converts& converts);
@@ -41,8 +41,8 @@ class Roles {
   std::unordered_set<const torch::jit::Value*> shape_tensors_;
 };
 
-// Whether the type can cross a group's boundary as an output: tensors and immutable numbers. A list would
-// be one object shared by all calls of a signature.
+// Whether the type can cross a group's boundary as an output: tensors and immutable numbers. A list
+// would be one object shared by all calls of a signature.
 bool CanLeaveGroup(const c10::TypePtr& type);
 
 }  // namespace torch_tvm::jit

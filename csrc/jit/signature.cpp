@@ -11,14 +11,25 @@ namespace torch_tvm::jit {
 namespace {
 
 // First word of each input: what follows it.
-enum class Tag : int64_t { kNone, kTensor, kInt, kFloat, kBool, kIntList, kFloatList, kBoolList, kString, kDevice };
+enum class Tag : int64_t {
+  kNone,
+  kTensor,
+  kInt,
+  kFloat,
+  kBool,
+  kIntList,
+  kFloatList,
+  kBoolList,
+  kString,
+  kDevice
+};
 
 constexpr int64_t Head(Tag tag, int64_t detail = 0) {
   return static_cast<int64_t>(tag) | detail << 8;
 }
 
-// Bits of a tensor's memory order. Contiguous and channels-last can both hold when dimensions have one
-// element; which one eager operators then follow shows in "suggests".
+// Bits of a tensor's memory order. Contiguous and channels-last can both hold when dimensions have
+// one element; which one eager operators then follow shows in "suggests".
 enum Layout : int64_t {
   kContiguous = 1,
   kChannelsLast = 2,

@@ -13,8 +13,9 @@ namespace torch_tvm::jit {
 
 class SignatureReader {
  public:
-  // Reads dtype, sizes and memory order of tensors and the values of everything else, checking eligibility
-  // on the way. False if an input cannot go to compiled code: refused_input() and refusal() say why.
+  // Reads dtype, sizes and memory order of tensors and the values of everything else, checking
+  // eligibility on the way. False if an input cannot go to compiled code: refused_input() and
+  // refusal() say why.
   bool Read(c10::ArrayRef<c10::IValue> inputs, int64_t compile_id);
 
   std::span<const int64_t> words() const { return {words_.data(), words_.size()}; }

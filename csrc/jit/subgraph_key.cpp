@@ -61,16 +61,34 @@ class KeyWriter {
 
   bool AddAttribute(const Node& node, c10::Symbol name) {
     switch (node.kindOf(name)) {
-      case AttributeKind::f: Add(node.f(name)); return true;
-      case AttributeKind::i: Add(node.i(name)); return true;
-      case AttributeKind::s: Add(node.s(name)); return true;
-      case AttributeKind::t: Add(node.t(name)); return true;
-      case AttributeKind::fs: AddAll(node.fs(name)); return true;
-      case AttributeKind::is: AddAll(node.is(name)); return true;
-      case AttributeKind::ss: AddAll(node.ss(name)); return true;
-      case AttributeKind::ts: AddAll(node.ts(name)); return true;
-      case AttributeKind::ival: return AddConstant(node.ival(name));
-      default: return false;
+      case AttributeKind::f:
+        Add(node.f(name));
+        return true;
+      case AttributeKind::i:
+        Add(node.i(name));
+        return true;
+      case AttributeKind::s:
+        Add(node.s(name));
+        return true;
+      case AttributeKind::t:
+        Add(node.t(name));
+        return true;
+      case AttributeKind::fs:
+        AddAll(node.fs(name));
+        return true;
+      case AttributeKind::is:
+        AddAll(node.is(name));
+        return true;
+      case AttributeKind::ss:
+        AddAll(node.ss(name));
+        return true;
+      case AttributeKind::ts:
+        AddAll(node.ts(name));
+        return true;
+      case AttributeKind::ival:
+        return AddConstant(node.ival(name));
+      default:
+        return false;
     }
   }
 

@@ -11,8 +11,8 @@
 
 namespace torch_tvm::jit {
 
-// Names of values do not count; constants do, tensors among them by identity, and source positions, which
-// appear in messages. nullopt for a subgraph that holds something that cannot be compared.
+// Names of values do not count; constants do, tensors among them by identity, and source positions,
+// which appear in messages. nullopt for a subgraph that holds something that cannot be compared.
 std::optional<std::string> SubgraphKey(torch::jit::Graph& subgraph,
                                        const std::vector<convert::InputKind>& kinds);
 

@@ -9,6 +9,7 @@
 
 #include "core/options.h"
 #include "core/stats.h"
+#include "jit/eager.h"
 #include "jit/group.h"
 #include "jit/merge.h"
 #include "jit/pass.h"
@@ -102,6 +103,7 @@ void BindCore(py::module_& module) {
     jit::ClearGroups();
     runtime::ReleaseMemory();
   });
+  module.def("define_operators", &jit::DefineEagerOperators);
 }
 
 using GraphPtr = std::shared_ptr<torch::jit::Graph>;
@@ -139,4 +141,5 @@ PYBIND11_MODULE(_C, module) {
   torch_tvm::BindCore(module);
   torch_tvm::BindConvert(module);
   torch_tvm::BindInspection(module);
+  torch_tvm::jit::DefineEagerOperators();
 }
