@@ -79,7 +79,7 @@ def test_tracing_with_its_check_compiles_once() -> None:
 class Net(nn.Module):
     """Weights and a buffer."""
 
-    scale: Tensor
+    scale: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Net(nn.Module):
         self.second = nn.Linear(8, 4)
         self.register_buffer("scale", torch.tensor([1.0, 2.0, 3.0, 4.0]))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.tanh(self.second(torch.relu(self.first(x)))) * self.scale
 
 
@@ -181,6 +181,21 @@ def test_the_cache_is_bounded_by_max_signatures() -> None:
             if torch_tvm.stats()["compiled"] > before:
                 built.append(size)
     assert built == [1, 2, 3, 1, 2]  # 1 was dropped for 3, later 2 for 1
+
+
+def test_signatures_that_never_return_stop_being_compiled() -> None:
+    @torch.jit.script
+    def function(x: Tensor, n: int) -> Tensor:
+        for i in range(n):
+            x = torch.relu(x) + i
+        return x
+
+    x = torch.randn(5)
+    with torch_tvm.enabled(max_signatures=2):
+        same(function(x, 200), x.relu() + sum(range(200)))  # PyTorch unrolls by 8
+    stats = torch_tvm.stats()
+    assert (stats["compiled"], stats["fallbacks"]) == (8, 25 - 8)
+    assert any("new shapes or numbers" in reason for reason in stats["fallback_reasons"])
 
 
 def test_clear_cache_forgets_plans() -> None:

@@ -102,8 +102,12 @@ graph(%a : Tensor):
   %r : Tensor = aten::relu(%v)
   %t : Tensor = aten::tanh(%r)
   return (%t, %v)""")
-    assert found == [["aten::relu", "aten::tanh"]]
-    assert operators(graph) == ["aten::transpose", "tvm::CompilationGroup"]
+    assert found == [["aten::transpose", "aten::relu", "aten::tanh"]]
+    assert operators(graph) == [
+        "tvm::CompilationGroup",
+        "aten::transpose",
+    ]  # once inside, once for the caller
+    assert len(list(_C.group_subgraphs(graph)[0].outputs())) == 1
 
 
 def test_outputs_may_not_alias_each_other() -> None:
@@ -127,8 +131,9 @@ def test_views_of_inputs_are_made_on_both_sides() -> None:
 
     traced = torch.jit.trace(function, torch.rand(2, 2), check_trace=False)
     x = torch.randn(2, 2)
-    (found,) = groups_of(traced, x)
-    assert {"aten::relu", "aten::tanh", "aten::exp"} <= set(found)
+    assert {"aten::relu", "aten::tanh", "aten::exp"} <= {
+        kind for group in groups_of(traced, x) for kind in group
+    }
     results, expected = traced(x), function(x)
     torch.testing.assert_close(results, expected)
     same_memory = [
@@ -234,6 +239,29 @@ graph(%a : Tensor, %b : Tensor):
     for group in found:
         assert "prim::ListConstruct" not in group
     assert "prim::ListConstruct" in operators(graph)
+
+
+def test_lists_from_outside_do_not_enter() -> None:
+    graph, found = fuse("""
+graph(%l : Tensor[]):
+  %zero : int = prim::Constant[value=0]()
+  %c : Tensor = aten::cat(%l, %zero)
+  %r : Tensor = aten::relu(%c)
+  %t : Tensor = aten::tanh(%r)
+  return (%t)""")
+    assert found == [["aten::relu", "aten::tanh"]]
+    assert operators(graph) == ["aten::cat", "tvm::CompilationGroup"]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_attention_is_random_with_dropout(dropout: float) -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        attended = torch.nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=dropout)
+        return attended.relu().tanh()
+
+    traced = torch.jit.trace(function, torch.rand(1, 2, 3, 4), check_trace=False)
+    (found,) = groups_of(traced, torch.rand(1, 2, 3, 4))
+    assert ("aten::scaled_dot_product_attention" in found) == (dropout == 0.0)
 
 
 def test_lists_inside_are_taken() -> None:

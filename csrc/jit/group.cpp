@@ -102,16 +102,30 @@ void Group::Run(Stack& stack) {
   }
   RECORD_FUNCTION(source_.name, inputs);
   auto compiled = cache_.Find(reader.hash(), reader.words());
-  if (compiled == nullptr) {
-    compiled = cache_.GetOrBuild(reader.hash(), reader.words(), GetOptions().max_signatures,
-                                 [&] { return Compile(source_, inputs, &partitions_); });
-  } else if (compiled->plan) {
-    Stats::Get().cache_hits.fetch_add(1, std::memory_order_relaxed);
+  if (compiled != nullptr) {
+    hits_.fetch_add(1, std::memory_order_relaxed);
+    if (compiled->plan) Stats::Get().cache_hits.fetch_add(1, std::memory_order_relaxed);
+  } else if (Churns()) {
+    return FallBack(stack, source_.name + " gets new shapes or numbers at most calls",
+                    /*may_raise=*/true);
+  } else {
+    compiled = cache_.GetOrBuild(reader.hash(), reader.words(), GetOptions().max_signatures, [&] {
+      ++builds_;
+      return Compile(source_, inputs, &partitions_);
+    });
   }
   if (compiled == nullptr) {
     return FallBack(stack, "called by the compiler while it compiles", /*may_raise=*/false);
   }
   RunCompiled(stack, reader, *compiled);
+}
+
+// Compiling takes 10,000 times as long as a call: a loop over `x * i` must not compile at each
+// turn.
+bool Group::Churns() const {
+  const int64_t builds = builds_.load(std::memory_order_relaxed);
+  return builds >= 4 * GetOptions().max_signatures &&
+         builds > hits_.load(std::memory_order_relaxed);
 }
 
 void Group::RunCompiled(Stack& stack, const SignatureReader& reader, const Compiled& compiled) {
@@ -151,6 +165,8 @@ std::string Group::DescribeInput(const SignatureReader& reader) const {
 void Group::Clear() {
   cache_.Clear();
   partitions_.Clear();
+  hits_ = 0;
+  builds_ = 0;
 }
 
 void ClearGroups() {

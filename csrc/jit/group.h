@@ -46,6 +46,7 @@ class TORCH_TVM_API Group : public std::enable_shared_from_this<Group> {
   void FallBack(Stack& stack, const std::string& reason, bool may_raise) const;
   void RunCompiled(Stack& stack, const SignatureReader& reader, const Compiled& compiled);
   void RunRefused(Stack& stack, const Compiled& compiled) const;
+  bool Churns() const;
   std::string DescribeInput(const SignatureReader& reader) const;
 
   const Source source_;
@@ -53,6 +54,7 @@ class TORCH_TVM_API Group : public std::enable_shared_from_this<Group> {
   const size_t num_inputs_;
   Partitions partitions_;
   runtime::CompileCache<Compiled> cache_;
+  std::atomic<int64_t> hits_{0}, builds_{0};  // since the last Clear()
 };
 
 // Forgets plans, bindings and packed weights of all groups that are alive.

@@ -115,11 +115,27 @@ bool Writes(const Node* node) {
   return schema != nullptr && schema->is_mutable();
 }
 
-// Dropout probabilities are checked by the converters: what they pass is deterministic.
+// Attention counts as random whatever its dropout is.
 bool IsRandom(const Node* node) {
   static const c10::Symbol attention =
       c10::Symbol::fromQualString("aten::scaled_dot_product_attention");
-  return node->kind() != attention && node->isNondeterministic();
+  if (node->kind() != attention) return node->isNondeterministic();
+  const auto dropout = torch::jit::toIValue(node->namedInput("dropout_p"));
+  return !dropout || !dropout->isDouble() || dropout->toDouble() != 0;
+}
+
+// Types of values that a signature can hold.
+bool CanEnterGroup(const c10::TypePtr& type) {
+  switch (type->kind()) {
+    case c10::TypeKind::TensorType:
+    case c10::TypeKind::StringType:
+    case c10::TypeKind::DeviceObjType:
+      return true;
+    case c10::TypeKind::OptionalType:
+      return CanEnterGroup(type->expectRef<c10::OptionalType>().getElementType());
+    default:
+      return IsNumbers(type);
+  }
 }
 
 }  // namespace
@@ -142,13 +158,21 @@ Role Roles::Find(const Node* node, const Converts& converts) const {
   if (node->kind() == prim::Constant || !node->blocks().empty() || node->hasSideEffects()) {
     return Role::kOutside;
   }
-  if (Writes(node) || !converts(node)) return Role::kOutside;
+  if (Writes(node) || TakesForeignValue(node) || !converts(node)) return Role::kOutside;
   if (IsListOperator(node)) return Role::kStructure;
   if (IsShapeArithmetic(node)) return Role::kShape;
   if (IsRandom(node)) return Role::kOutside;
   const bool tensors = std::all_of(node->outputs().begin(), node->outputs().end(),
                                    [](const Value* v) { return IsTensorOrList(v->type()); });
   return tensors ? Role::kOperator : Role::kOutside;
+}
+
+bool Roles::TakesForeignValue(const Node* node) const {
+  return std::any_of(node->inputs().begin(), node->inputs().end(), [this](const Value* input) {
+    const Node* producer = input->node();
+    return !CanEnterGroup(input->type()) && producer->kind() != prim::Constant &&
+           Of(producer) == Role::kOutside;
+  });
 }
 
 bool Roles::IsShapeArithmetic(const Node* node) const {

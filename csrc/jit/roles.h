@@ -35,6 +35,8 @@ class Roles {
  private:
   void Visit(const torch::jit::Block* block, const Converts& converts);
   Role Find(const torch::jit::Node* node, const Converts& converts) const;
+  // Whether an input is a list of tensors or the like that is made outside of any group.
+  bool TakesForeignValue(const torch::jit::Node* node) const;
   bool IsShapeArithmetic(const torch::jit::Node* node) const;
 
   std::unordered_map<const torch::jit::Node*, Role> roles_;

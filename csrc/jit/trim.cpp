@@ -48,7 +48,7 @@ class OutputTrimmer {
   }
 
   bool Aliases(const AliasDb& aliases, Value* output) const {
-    if (!AliasDb::isMutableType(output)) return false;
+    if (!output->type()->isSubtypeOf(*c10::TensorType::get())) return false;
     if (aliases.mayContainAlias(output, subgraph_->inputs())) return true;
     for (Value* other : subgraph_->outputs()) {
       if (other != output && aliases.mayContainAlias(output, other)) return true;
