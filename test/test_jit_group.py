@@ -79,8 +79,6 @@ def test_tracing_with_its_check_compiles_once() -> None:
 class Net(nn.Module):
     """Weights and a buffer."""
 
-    scale: torch.Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Linear(6, 8)
@@ -88,7 +86,7 @@ class Net(nn.Module):
         self.register_buffer("scale", torch.tensor([1.0, 2.0, 3.0, 4.0]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(self.second(torch.relu(self.first(x)))) * self.scale
+        return torch.tanh(self.second(torch.relu(self.first(x)))) * self.scale  # type: ignore[operator]
 
 
 def loaded(module: Any) -> Any:
