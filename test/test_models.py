@@ -74,14 +74,17 @@ CASES = {
 
 
 def randomise_statistics(network: nn.Module) -> None:
-    """Give batch normalisations something to do: fresh ones have mean 0 and variance 1."""
+    """Give batch normalisations something to do: fresh ones have mean 0 and variance 1.
+
+    Wider ranges amplify rounding: with 0.5 to 1.5, eager MobileNetV2 itself is 8e-6 away from float64.
+    """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             state = module.state_dict()
             for shift in ("running_mean", "bias"):
                 state[shift].normal_(std=0.1)
             for scale in ("running_var", "weight"):
-                state[scale].uniform_(0.5, 1.5)
+                state[scale].uniform_(0.9, 1.1)
 
 
 @pytest.fixture(autouse=True)

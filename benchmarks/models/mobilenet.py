@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from benchmarks.models.weights import initialise
+
 # Table 2 of the paper: expansion, channels, blocks, stride of the first block.
 _STAGES = (
     (1, 16, 1, 1),
@@ -65,6 +67,7 @@ class MobileNetV2(nn.Module):
         layers.append(_conv(channels, last, 1))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, classes))
+        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).mean((2, 3)))

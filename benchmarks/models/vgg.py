@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from benchmarks.models.weights import initialise
+
 # Number of 3x3 convolutions before each of the five poolings, by number of layers with weights.
 _STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
@@ -32,6 +34,7 @@ class VGG(nn.Module):
             nn.Dropout(),
             nn.Linear(hidden, classes),
         )
+        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.avgpool(self.features(x))
