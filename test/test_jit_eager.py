@@ -33,6 +33,15 @@ def test_calls(call: Callable[[], torch.Tensor], expected: Callable[[], torch.Te
         assert (stats["compiled"], stats["cache_hits"], stats["fallbacks"]) == (1, hits, 0)
 
 
+def test_clear_cache_forgets_their_plans() -> None:
+    torch_tvm.clear_cache()
+    torch_tvm.reset_stats()
+    for compiled in (1, 2):
+        torch.ops.tvm.sigmoid(x)
+        assert torch_tvm.stats()["compiled"] == compiled
+        torch_tvm.clear_cache()
+
+
 def test_lists_of_other_lengths() -> None:
     for length in (1, 3, 2):
         parts = [torch.randn(2, 3) for _ in range(length)]

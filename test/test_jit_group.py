@@ -456,6 +456,32 @@ def test_what_is_not_a_plain_tensor_falls_back(kind: str) -> None:
     assert any(part in text for text in stats["fallback_reasons"] for part in reason.split("|"))
 
 
+def test_quantised_tensors_fall_back() -> None:
+    def function(x: Tensor) -> Tensor:
+        return torch.relu(torch.clamp(x, -1.0, 1.0))
+
+    x = torch.randn(3, 4)
+    traced = trace(function, x)
+    traced(x)
+    quantised = torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)
+    assert torch.equal(traced(quantised).dequantize(), function(quantised).dequantize())
+    assert any("quantised" in reason for reason in torch_tvm.stats()["fallback_reasons"])
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (1, 1, 1), ()])
+def test_tensors_of_few_elements(shape: tuple[int, ...]) -> None:
+    inputs = three(*shape)
+    traced = trace(muladd, *inputs)
+    same(traced(*inputs), muladd(*inputs))
+    assert traced(*inputs).shape == shape
+
+
+def test_special_numbers() -> None:
+    a = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0, 1e-45, 3e38])
+    traced = trace(muladd, a, a, a)
+    torch.testing.assert_close(traced(a, a, a), muladd(a, a, a), rtol=0, atol=0, equal_nan=True)
+
+
 def test_strict_raises_for_ineligible_tensors() -> None:
     x = torch.randn(3, 4)
     traced = trace(double_add, x)

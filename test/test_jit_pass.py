@@ -300,7 +300,7 @@ def test_groups_form_inside_branches_and_loops() -> None:
     @torch.jit.script
     def function(x: torch.Tensor, n: int) -> torch.Tensor:
         for _ in range(n):
-            if bool(x.sum() > 100.0):  # noqa: SIM108  a branch is what is tested
+            if bool(x.sum() > 100.0):
                 x = torch.relu(x).tanh()
             else:
                 x = torch.sigmoid(x).exp()

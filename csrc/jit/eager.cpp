@@ -80,7 +80,7 @@ class EagerOperator {
     source.name = std::string("tvm::") + symbol.toUnqualString();
     source.kinds.resize(graph->inputs().size(), convert::InputKind::kRuntime);
     source.subgraph = std::move(graph);
-    return std::make_shared<Group>(std::move(source));
+    return Group::Share(std::move(source));
   }
 
   const FunctionSchema schema_;

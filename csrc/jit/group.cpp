@@ -69,6 +69,10 @@ std::shared_ptr<Group> Group::ForNode(const Node* node) {
   constexpr size_t kNameLength = 60;
   source.name = "tvm::" + torch::jit::SubgraphUtils::generateNameForGraph(source.subgraph,
                                                                           kNameLength, "group");
+  return Share(std::move(source));
+}
+
+std::shared_ptr<Group> Group::Share(Source source) {
   const auto key = SubgraphKey(*source.subgraph, source.kinds);
   if (!key) return std::make_shared<Group>(std::move(source));
 

@@ -28,6 +28,9 @@ class TORCH_TVM_API Group : public std::enable_shared_from_this<Group> {
   // itself, several instances of one class) share a group, hence what it compiled.
   static std::shared_ptr<Group> ForNode(const torch::jit::Node* node);
 
+  // The group of a subgraph that belongs to no node.
+  static std::shared_ptr<Group> Share(Source source);
+
   explicit Group(Source source);
   ~Group();
   Group(const Group&) = delete;
