@@ -142,7 +142,9 @@ Results PowerOfNumber(Context& ctx, double exponent) {
   if (result.dtype == ScalarType::Bool) ctx.Refuse("the base is bool");
   if (exponent == 0) return ctx.Full(1, result.sizes, result.dtype);
   const Expr base = OperandAs(ctx, "self", result.dtype);
-  if (const auto value = ShortPower(ctx, base, exponent, math)) {
+  // For float16 PyTorch has no shorter way to roots: -0.0 and -inf give pow's results, not sqrt's.
+  const bool half_root = result.dtype == ScalarType::Half && std::abs(exponent) == 0.5;
+  if (const auto value = half_root ? std::nullopt : ShortPower(ctx, base, exponent, math)) {
     return ctx.Cast(*value, math, result.dtype);
   }
   if (!IsFloat(math)) {

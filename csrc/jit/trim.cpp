@@ -58,6 +58,8 @@ class OutputTrimmer {
 
   // Makes what `node` computes outside, and has it used there instead of `output`.
   void Expel(Node* node, const Value* output) {
+    // What was expelled before stands further down: it may need this one, never the reverse.
+    insert_after_ = group_;
     const size_t position = PositionOf(output);
     Value* outside = node == subgraph_->param_node()
                          ? group_->inputs()[output->offset()]
