@@ -8,21 +8,15 @@ import random
 
 import pytest
 import torch
+from kernel_runs import get_target
 
 from torch_tvm.kernels.conv2d import Conv2d, Schedule, build, build_pack, default_schedule, packed_shape
 from torch_tvm.kernels.expression import Expression, Instruction, Operand
 from torch_tvm.kernels.module import compile_kernels
-from torch_tvm.kernels.target import CpuTarget, parse_target
+from torch_tvm.kernels.target import CpuTarget
 
 TARGETS = ["llvm -mcpu=skylake-avx512", "llvm -mcpu=haswell"]
 Case = tuple[Conv2d, Schedule, bool]
-
-
-def get_target(spec: str) -> CpuTarget:
-    try:
-        return parse_target(spec)
-    except ValueError as error:
-        pytest.skip(str(error))
 
 
 def block(workload: Conv2d) -> Expression:

@@ -9,22 +9,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from kernel_runs import get_target
 
 from torch_tvm.kernels.expression import Expression, Instruction, Operand, Scalar
 from torch_tvm.kernels.matmul import Matmul, Schedule, build, build_pack, default_schedule, packed_shape
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.module import compile_kernels
-from torch_tvm.kernels.target import CpuTarget, parse_target
+from torch_tvm.kernels.target import CpuTarget
 
 TARGETS = ["llvm -mcpu=skylake-avx512", "llvm -mcpu=haswell", "llvm -mcpu=x86-64"]
 Case = tuple[Matmul, Schedule, Expression | None]
-
-
-def get_target(spec: str) -> CpuTarget:
-    try:
-        return parse_target(spec)
-    except ValueError as error:
-        pytest.skip(str(error))
 
 
 def as_matrix(tensor: torch.Tensor, view: MatrixView, order: list[str]) -> torch.Tensor:

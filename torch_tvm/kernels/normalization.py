@@ -6,15 +6,14 @@ The deviation is a second pass over the row, which is in the cache by then: exac
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import rows, tir, views
+from torch_tvm.kernels import rows, tir
 from torch_tvm.kernels.expression import FLOATS, Expression, Instruction, Operand, identity
-from torch_tvm.kernels.nest import Schedule, task_count
+from torch_tvm.kernels.nest import Schedule
 from torch_tvm.kernels.rows import Point, Row, Value
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
@@ -116,22 +115,14 @@ def affine_epilogue(
 
 def _parts(workload: Normalize) -> rows.Parts:
     epilogue = workload.epilogue or rows.rounding(workload.source.shape, workload.dtype)
-    further = views.complete(workload.epilogue_views, epilogue.inputs[1:])
-    outputs = views.complete(workload.output_views, epilogue.output_operands)
-    operands = (*epilogue.inputs[1:], *epilogue.output_operands)
-    strides = tuple(
-        views.broadcast_strides(view, operand.shape, epilogue.shape)
-        for view, operand in zip((*further, *outputs), operands, strict=True)
-    )
-    sources = views.complete(workload.views, workload.source.inputs)
-    return rows.Parts(workload.source, sources, epilogue, strides, (*further, *outputs))
+    given = (workload.views, workload.epilogue_views, workload.output_views)
+    return rows.complete_parts(workload.source, epilogue, given)
 
 
 def default_schedule(workload: Normalize, target: CpuTarget, threads: int) -> Schedule:
     """Fill a register and split rows between threads by their estimated time."""
     found = rows.layout(workload.source.shape, workload.axes, _parts(workload).strides)
-    lanes = rows.preferred_lanes(found, workload.dtype, target)
-    return Schedule(lanes, task_count(math.prod(workload.source.shape) / lanes * _VECTOR_NS, threads))
+    return rows.default_schedule(found, workload.source, target, threads, _VECTOR_NS)
 
 
 def build(workload: Normalize, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:

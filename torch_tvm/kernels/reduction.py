@@ -14,9 +14,9 @@ from typing import Any
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import rows, tir, views
+from torch_tvm.kernels import rows, tir
 from torch_tvm.kernels.expression import FLOATS, Expression, Operand, identity
-from torch_tvm.kernels.nest import Schedule, task_count
+from torch_tvm.kernels.nest import Schedule
 from torch_tvm.kernels.rows import Layout, Point, Row, Value
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
@@ -125,19 +125,15 @@ def _parts(workload: Reduce) -> rows.Parts:
     result = workload.result
     narrow = workload.dtype if workload.operator not in _INDICES else result.dtype
     epilogue = workload.epilogue or rows.rounding(result.shape, narrow)
-    further = views.complete(workload.epilogue_views, epilogue.inputs[1:])
-    outputs = views.complete(workload.output_views, epilogue.output_operands)
-    operands = (*epilogue.inputs[1:], *epilogue.output_operands)
 
-    def over_space(view: View, operand: Operand) -> tuple[int, ...]:
-        own = iter(views.broadcast_strides(view, operand.shape, result.shape))
+    def over_space(strides: tuple[int, ...]) -> tuple[int, ...]:
         if workload.keepdims:
-            return tuple(own)
+            return strides
+        own = iter(strides)
         return tuple(0 if d in workload.axes else next(own) for d in range(len(workload.source.shape)))
 
-    strides = tuple(over_space(*pair) for pair in zip((*further, *outputs), operands, strict=True))
-    sources = views.complete(workload.views, workload.source.inputs)
-    return rows.Parts(workload.source, sources, epilogue, strides, (*further, *outputs))
+    given = (workload.views, workload.epilogue_views, workload.output_views)
+    return rows.complete_parts(workload.source, epilogue, given, over_space)
 
 
 def _layout(workload: Reduce, parts: rows.Parts) -> Layout:
@@ -147,8 +143,8 @@ def _layout(workload: Reduce, parts: rows.Parts) -> Layout:
 
 def default_schedule(workload: Reduce, target: CpuTarget, threads: int) -> Schedule:
     """Fill a register and split rows between threads by their estimated time."""
-    lanes = rows.preferred_lanes(_layout(workload, _parts(workload)), workload.dtype, target)
-    return Schedule(lanes, task_count(math.prod(workload.source.shape) / lanes * _VECTOR_NS, threads))
+    found = _layout(workload, _parts(workload))
+    return rows.default_schedule(found, workload.source, target, threads, _VECTOR_NS)
 
 
 def build(workload: Reduce, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:

@@ -17,7 +17,7 @@ from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import instructions, tir, views
 from torch_tvm.kernels.expression import Expression, Instruction, Operand, emit
-from torch_tvm.kernels.nest import Nest, Schedule, advance
+from torch_tvm.kernels.nest import Nest, Schedule, advance, task_count
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import Space, View
 
@@ -107,11 +107,14 @@ def rounding(shape: tuple[int, ...], dtype: str) -> Expression:
     return Expression((Operand(shape, held),), steps, (len(steps),), shape)
 
 
-def preferred_lanes(found: Layout, dtype: str, target: CpuTarget) -> int:
-    """A full register, or the power of two that covers a shorter row."""
-    lanes = target.lanes(accumulation_dtype(dtype))
-    size = found.reduced.sizes[-1] if found.along_row else lanes
-    return min(lanes, 1 << (size - 1).bit_length())
+def default_schedule(
+    found: Layout, source: Expression, target: CpuTarget, threads: int, vector_ns: float
+) -> Schedule:
+    """Fill a register, or cover a shorter row; split rows between threads at `vector_ns` for each vector of the source."""
+    register = target.lanes(accumulation_dtype(source.output_operands[0].dtype))
+    size = found.reduced.sizes[-1] if found.along_row else register
+    lanes = min(register, 1 << (size - 1).bit_length())
+    return Schedule(lanes, task_count(math.prod(source.shape) / lanes * vector_ns, threads))
 
 
 @dataclass(frozen=True)
@@ -353,6 +356,27 @@ class Parts:
             tir.Parameter(f"{'y' if k >= outputs else 'x'}{k}", view.buffer_shape, operand.dtype)
             for k, (view, operand) in enumerate(zip(self.all_views, operands, strict=True))
         ]
+
+
+def complete_parts(
+    source: Expression,
+    epilogue: Expression,
+    given: tuple[tuple[View | None, ...], tuple[View | None, ...], tuple[View | None, ...]],
+    over_space: Callable[[tuple[int, ...]], tuple[int, ...]] = tuple,
+) -> Parts:
+    """Fill in the views that are not `given` of source inputs, epilogue inputs and outputs.
+
+    `over_space` takes strides over the result to strides over the iteration space, where the two differ.
+    """
+    source_views, epilogue_views, output_views = given
+    further = views.complete(epilogue_views, epilogue.inputs[1:])
+    outputs = views.complete(output_views, epilogue.output_operands)
+    operands = (*epilogue.inputs[1:], *epilogue.output_operands)
+    strides = tuple(
+        over_space(views.broadcast_strides(view, operand.shape, epilogue.shape))
+        for view, operand in zip((*further, *outputs), operands, strict=True)
+    )
+    return Parts(source, views.complete(source_views, source.inputs), epilogue, strides, (*further, *outputs))
 
 
 def finish(row: Row, parts: Parts, value: Value, point: Point) -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from tvm.tirx import PrimFunc
 
-from torch_tvm.kernels import rows, tir, vector_math, views
+from torch_tvm.kernels import rows, tir, vector_math
 from torch_tvm.kernels.expression import FLOATS, Expression, identity
-from torch_tvm.kernels.nest import Schedule, task_count
+from torch_tvm.kernels.nest import Schedule
 from torch_tvm.kernels.rows import Point, Row, Value
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
@@ -70,15 +70,8 @@ def of(shape: tuple[int, ...], axis: int, dtype: str = "float32", *, log: bool =
 
 
 def _parts(workload: Softmax) -> rows.Parts:
-    shape = workload.source.shape
-    epilogue = rows.rounding(shape, workload.dtype)
-    return rows.Parts(
-        workload.source,
-        views.complete(workload.views, workload.source.inputs),
-        epilogue,
-        (views.contiguous_strides(shape),),
-        (views.contiguous(shape),),
-    )
+    epilogue = rows.rounding(workload.source.shape, workload.dtype)
+    return rows.complete_parts(workload.source, epilogue, (workload.views, (), ()))
 
 
 def _layout(workload: Softmax, parts: rows.Parts) -> rows.Layout:
@@ -87,8 +80,8 @@ def _layout(workload: Softmax, parts: rows.Parts) -> rows.Layout:
 
 def default_schedule(workload: Softmax, target: CpuTarget, threads: int) -> Schedule:
     """Fill a register and split rows between threads by their estimated time."""
-    lanes = rows.preferred_lanes(_layout(workload, _parts(workload)), workload.dtype, target)
-    return Schedule(lanes, task_count(math.prod(workload.source.shape) / lanes * _VECTOR_NS, threads))
+    found = _layout(workload, _parts(workload))
+    return rows.default_schedule(found, workload.source, target, threads, _VECTOR_NS)
 
 
 def build(workload: Softmax, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:
