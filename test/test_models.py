@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 import torch_tvm
 from benchmarks.models import MODELS
+from benchmarks.models.convnext import ConvNeXt
+from benchmarks.models.densenet import DenseNet
 from benchmarks.models.encoders import bert, vit
 from benchmarks.models.mobilenet import MobileNetV2
 from benchmarks.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -66,6 +68,8 @@ CASES = {
     "resnet50": Case(lambda: ResNet(Bottleneck, (3, 4, 6, 3), classes=10, width=8), image(64)),
     "vgg11": Case(lambda: VGG(11, classes=10, width=8, hidden=64), image(64)),
     "mobilenet_v2": Case(lambda: MobileNetV2(classes=10, last=128), image(32)),
+    "densenet": Case(lambda: DenseNet((3, 4, 2, 3), classes=10, growth=8), image(64)),
+    "convnext": Case(lambda: ConvNeXt((1, 2, 2, 1), (16, 32, 48, 64), classes=10), image(64)),
     "bert_2_eager": Case(lambda: small_bert("eager", 2), tokens(24)),
     "bert_2_sdpa": Case(lambda: small_bert("sdpa", 2), tokens(24)),
     "bert_12_sdpa": Case(lambda: small_bert("sdpa", 12), tokens(16)),
@@ -118,8 +122,12 @@ def test_parameter_counts() -> None:
         "vgg11": 132_863_336,
         "vgg16": 138_357_544,
         "mobilenet_v2": 3_504_872,
+        "efficientnet_b0": 5_288_548,
+        "densenet121": 7_978_856,
+        "convnext_t": 28_589_128,
         "bert": 109_482_240,
         "vit": 86_567_656,
+        "gpt2": 124_439_808,
     }
     with torch.device("meta"):
         for name, count in counts.items():

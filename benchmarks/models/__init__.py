@@ -12,6 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmarks.models.convnext import ConvNeXt
+from benchmarks.models.decoders import gpt2
+from benchmarks.models.densenet import DenseNet
+from benchmarks.models.efficientnet import EfficientNet
 from benchmarks.models.encoders import bert, vit
 from benchmarks.models.mobilenet import MobileNetV2
 from benchmarks.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -30,8 +34,8 @@ def _image(batch: int) -> Tensor:
     return torch.rand(batch, 3, 224, 224)
 
 
-def _tokens(batch: int) -> Tensor:
-    return torch.randint(0, 30522, (batch, 128))
+def _tokens(vocabulary: int) -> Callable[[int], Tensor]:
+    return lambda batch: torch.randint(0, vocabulary, (batch, 128))
 
 
 MODELS = {
@@ -41,7 +45,12 @@ MODELS = {
     "vgg11": Model(lambda: VGG(11), _image),
     "vgg16": Model(lambda: VGG(16), _image),
     "mobilenet_v2": Model(MobileNetV2, _image),
-    "bert": Model(lambda: bert("sdpa"), _tokens),
-    "bert_eager": Model(lambda: bert("eager"), _tokens),
+    "efficientnet_b0": Model(EfficientNet, _image),
+    "densenet121": Model(DenseNet, _image),
+    "convnext_t": Model(ConvNeXt, _image),
+    "bert": Model(lambda: bert("sdpa"), _tokens(30522)),
+    "bert_eager": Model(lambda: bert("eager"), _tokens(30522)),
     "vit": Model(vit, _image),
+    "gpt2": Model(lambda: gpt2("sdpa"), _tokens(50257)),
+    "gpt2_eager": Model(lambda: gpt2("eager"), _tokens(50257)),
 }
