@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -23,3 +24,23 @@ def clean_process() -> Iterator[None]:
     torch_tvm.reset_stats()
     yield
     torch_tvm.enable()
+
+
+@pytest.fixture
+def nothing_compiled() -> None:
+    """Groups of one subgraph share their plans, also from test to test."""
+    torch_tvm.clear_cache()
+    torch_tvm.reset_stats()
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Let a test put a function in the compiler's place; it is given the compiler and its arguments."""
+    from torch_tvm import compiler as module
+
+    real = module.compile
+
+    def install(function: Callable[..., Any]) -> None:
+        monkeypatch.setattr(module, "compile", lambda *arguments: function(real, *arguments))
+
+    return install

@@ -11,14 +11,9 @@ from torch import nn
 
 import torch_tvm
 
+pytestmark = pytest.mark.usefixtures("nothing_compiled")
+
 Tensor = torch.Tensor
-
-
-@pytest.fixture(autouse=True)
-def nothing_compiled() -> None:
-    """Groups of one subgraph share their plans, also from test to test."""
-    torch_tvm.clear_cache()
-    torch_tvm.reset_stats()
 
 
 class Net(nn.Module):
