@@ -6,7 +6,7 @@ import statistics
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class Result:
         return self.jit_time / self.tvm_time
 
 
-def trace(network: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
+def trace(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Callable[..., Tensor]:
     """Trace a network without the deprecation notes of TorchScript."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -65,7 +65,7 @@ def progress(label: str) -> Iterator[None]:
         print(flush=True)
 
 
-def median_times(functions: list[Callable[[], object]], iterations: int, rounds: int) -> list[float]:
+def median_times(functions: Sequence[Callable[[], object]], iterations: int, rounds: int) -> list[float]:
     """Time functions in turns, so that the machine's drift meets all of them; the median over rounds, per call."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(rounds):

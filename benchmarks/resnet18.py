@@ -14,6 +14,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # started as a script, as the README does
+
+from benchmarks.command_line import pin, positive
+
 if TYPE_CHECKING:
     from benchmarks.measure import Result
 
@@ -32,30 +36,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=positive, default=7, help="rounds; the median counts")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="append time and figures to FILE")
     return parser.parse_args()
-
-
-def positive(text: str) -> int:
-    """Read a number of at least one."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
-    return number
-
-
-def pin(threads: int) -> None:
-    """Start again as a module with each thread bound to a CPU, before torch is loaded.
-
-    Unbound, libgomp sometimes puts two threads on one CPU and times get two modes (measured: 6 us or 8 ms for one
-    addition), for PyTorch as for TVM, whose loops run on the same threads.
-    """
-    if __package__ and "GOMP_CPU_AFFINITY" in os.environ:
-        return
-    cpus = sorted(os.sched_getaffinity(0))[:threads]
-    os.environ.setdefault("GOMP_CPU_AFFINITY", " ".join(map(str, cpus)))
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    root = str(Path(__file__).resolve().parent.parent)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    os.execv(sys.executable, [sys.executable, "-m", "benchmarks.resnet18", *sys.argv[1:]])
 
 
 def processor() -> str:
@@ -131,7 +111,7 @@ def append_csv(options: argparse.Namespace, result: Result) -> None:
 def main() -> int:
     """Run the benchmark; 0 if TVM ran and agreed with eager PyTorch."""
     options = arguments()
-    pin(options.threads)
+    pin(options.threads, "benchmarks.resnet18")
     import torch
 
     from benchmarks.measure import measure
