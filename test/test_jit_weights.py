@@ -12,12 +12,7 @@ from torch import nn
 
 import torch_tvm
 
-
-@pytest.fixture(autouse=True)
-def nothing_compiled() -> None:
-    """Groups of one subgraph share their plans, also from test to test."""
-    torch_tvm.clear_cache()
-    torch_tvm.reset_stats()
+pytestmark = pytest.mark.usefixtures("nothing_compiled")
 
 
 class Net(nn.Module):
@@ -129,3 +124,16 @@ def test_packed_weights_die_with_their_source() -> None:
     del module
     gc.collect()
     assert torch_tvm.stats()["packed_bytes"] == before
+
+
+def test_in_training_no_packed_copy_is_kept() -> None:
+    """`is_training`: weights are inputs like others, packed at every call."""
+    x = torch.randn(3, 6)
+    traced = torch.jit.trace(Net().eval(), x, check_trace=False)
+    with torch.no_grad(), torch_tvm.enabled(is_training=True, strict=True):
+        for change in (in_place, buffer_in_place, assign_data):
+            torch.testing.assert_close(traced(x), eager(traced, x), rtol=1e-5, atol=1e-6)
+            change(traced)
+            torch.testing.assert_close(traced(x), eager(traced, x), rtol=1e-5, atol=1e-6)
+    stats = torch_tvm.stats()
+    assert (stats["packed"], stats["compiled"]) == (0, 1)

@@ -32,6 +32,7 @@ import torch_tvm._C  # noqa: F401  what the other modules look up in it at impor
 from torch_tvm import relay
 from torch_tvm.errors import CompileError, NotConvertibleError
 from torch_tvm.frontend import register_operator, to_relay
+from torch_tvm.paths import get_include, get_library
 from torch_tvm.process import (
     clear_cache,
     disable,
@@ -53,6 +54,8 @@ __all__ = [
     "disabled",
     "enable",
     "enabled",
+    "get_include",
+    "get_library",
     "is_enabled",
     "register_operator",
     "relay",

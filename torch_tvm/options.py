@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
 
@@ -24,6 +24,7 @@ class OptionArguments(TypedDict, total=False):
     host: str | Mapping[str, Any] | None
     device_id: int
     is_training: bool
+    winograd: Literal["off", "f2", "auto"]
     min_group_size: int
     max_signatures: int
 
@@ -51,7 +52,11 @@ class Options:
     device_id
         0, the only CPU.
     is_training
-        Whether groups also take in what is called with inputs that require gradients.
+        Weights change between calls: they are packed at every call, and no packed copy of them is kept.
+    winograd
+        How 3x3 convolutions of stride 1 may be computed: ``"off"`` directly, ``"f2"`` also by Winograd's algorithm
+        in tiles of 2x2 (as exact as directly), ``"auto"`` also in tiles of 4x4 (about ten times the rounding
+        error), whichever is fastest. Off below `opt_level` 3.
     min_group_size
         Groups of fewer operators are left to PyTorch.
     max_signatures
@@ -73,6 +78,7 @@ class Options:
     host: str | Mapping[str, Any] | None = None
     device_id: int = 0
     is_training: bool = False
+    winograd: Literal["off", "f2", "auto"] = "auto"
     min_group_size: int = 2
     max_signatures: int = 32
 
@@ -84,6 +90,7 @@ class Options:
             "debug": self.debug,
             "debug_runtime": self.debug_runtime,
             "is_training": self.is_training,
+            "winograd": self.winograd,
             "min_group_size": self.min_group_size,
             "max_signatures": self.max_signatures,
             "target": self.target(),
@@ -148,6 +155,18 @@ def _device_type(name: str, value: object) -> None:
         raise ValueError(f"{name}: expected 'cpu', got {value!r}")
 
 
+def _one_of(*valid: str) -> Callable[[str, object], None]:
+    listed = ", ".join(map(repr, valid))
+
+    def check(name: str, value: object) -> None:
+        if not isinstance(value, str):
+            raise TypeError(f"{name}: expected one of {listed}, got {value!r}")
+        if value not in valid:
+            raise ValueError(f"{name}: expected one of {listed}, got {value!r}")
+
+    return check
+
+
 def _target(name: str, value: object) -> None:
     if value is not None and not isinstance(value, (str, Mapping)):
         raise TypeError(
@@ -183,6 +202,7 @@ _CHECKS: dict[str, Callable[[str, object], None]] = {
     "host": _target,
     "device_id": _integer(0, 0),
     "is_training": _boolean,
+    "winograd": _one_of("off", "f2", "auto"),
     "min_group_size": _integer(1),
     "max_signatures": _integer(1),
 }

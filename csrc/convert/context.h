@@ -32,7 +32,7 @@ struct Operand {
   int64_t rank() const { return info.rank(); }
 };
 
-TensorInfo InfoOf(const at::Tensor& tensor);
+TORCH_TVM_API TensorInfo InfoOf(const at::Tensor& tensor);
 
 // One expression for each tensor that the node gives, lists flattened in order.
 struct Results {
@@ -42,11 +42,11 @@ struct Results {
 };
 
 // Thrown by Context::Refuse.
-class Refused : public std::runtime_error {
+class TORCH_TVM_API Refused : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-class Context {
+class TORCH_TVM_API Context {
  public:
   using ExprOf = std::function<Expr(const at::Tensor&)>;
   Context(const torch::jit::Node* node, const std::vector<c10::IValue>& inputs,
@@ -113,6 +113,18 @@ class Context {
   // Says that the node cannot be converted; the reason names the argument and its value.
   [[noreturn]] void Refuse(const std::string& reason) const;
 
+  // Says that PyTorch raises an error for values of a call where `condition` has a true element.
+  // Kernels run all the same; then their results are dropped, and PyTorch runs the group and raises
+  // its error.
+  void RefuseIf(const Expr& condition, const std::string& reason) {
+    runtime_refusals_.push_back({condition, reason});
+  }
+  struct RuntimeRefusal {
+    Expr condition;
+    std::string reason;
+  };
+  const std::vector<RuntimeRefusal>& runtime_refusals() const { return runtime_refusals_; }
+
   void AddFlops(double flops) { flops_ += flops; }
   double flops() const { return flops_; }
 
@@ -125,21 +137,23 @@ class Context {
   ExprOf expr_of_;
   ffi::Optional<relay::Span> span_;
   double flops_ = 0;
+  std::vector<RuntimeRefusal> runtime_refusals_;
 };
 
 // The dtype that PyTorch computes in for tensors of a dtype: float32 for half and bfloat16.
-ScalarType MathType(ScalarType dtype);
+TORCH_TVM_API ScalarType MathType(ScalarType dtype);
 
-bool IsFloat(ScalarType dtype);
+TORCH_TVM_API bool IsFloat(ScalarType dtype);
 
-DLDataType ToRelay(ScalarType dtype);  // throws Refused for a dtype that no kernel takes
-ffi::String DtypeName(ScalarType dtype);
+TORCH_TVM_API DLDataType
+ToRelay(ScalarType dtype);  // throws Refused for a dtype that no kernel takes
+TORCH_TVM_API ffi::String DtypeName(ScalarType dtype);
 
-ffi::Array<int64_t> IntArray(const Sizes& values);
+TORCH_TVM_API ffi::Array<int64_t> IntArray(const Sizes& values);
 
-int64_t Product(const Sizes& sizes);
+TORCH_TVM_API int64_t Product(const Sizes& sizes);
 
 // A constant that the Relay function carries; shares the data of a contiguous tensor.
-relay::Constant CarriedConstant(const at::Tensor& tensor);
+TORCH_TVM_API relay::Constant CarriedConstant(const at::Tensor& tensor);
 
 }  // namespace torch_tvm::convert

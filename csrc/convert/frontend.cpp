@@ -113,7 +113,8 @@ Export ToRelay(const std::shared_ptr<Graph>& original, const c10::IValue& self,
   torch::jit::EliminateDeadCode(graph);
   try {
     Lowered lowered =
-        Lower(graph, inputs, kinds, {.weights_as_constants = true, .flatten_outputs = true});
+        Lower(graph, inputs, kinds,
+              {.weights_as_constants = true, .flatten_outputs = true, .runtime_refusals = false});
     Export result;
     result.function = reinterpret_cast<int64_t>(
         ffi::details::ObjectUnsafe::MoveObjectRefToTVMFFIObjectPtr(std::move(lowered.function)));

@@ -28,8 +28,16 @@ bool CountsWithin(const Expr& expr, int64_t size) {
   return number(0) >= 0 && number(1) <= static_cast<double>(size) && number(2) > 0;
 }
 
-// Indices that kernels may use unchecked: within the table, where PyTorch would raise too (limits:
-// README.md).
+// PyTorch raises for indices outside of [low, high).
+void RequireWithin(Context& ctx, const Operand& index, int64_t low, int64_t high) {
+  if (CountsWithin(index.expr, high)) return;
+  const auto bound = [&](int64_t value) { return ctx.Constant(value, index.dtype()); };
+  ctx.RefuseIf(ctx.Call("logical_or", {ctx.Call("less", {index.expr, bound(low)}),
+                                       ctx.Call("greater_equal", {index.expr, bound(high)})}),
+               "an index out of range");
+}
+
+// Indices that kernels may use unchecked.
 Expr Within(const Context& ctx, const Operand& index, int64_t size) {
   if (CountsWithin(index.expr, size)) return index.expr;
   return ctx.Call("clip", {index.expr}, {{"a_min", 0.0}, {"a_max", static_cast<double>(size - 1)}});
@@ -44,14 +52,17 @@ Operand Wrapped(const Context& ctx, const Operand& index, int64_t size) {
   return {ctx.Call("where", {negative, wrapped, index.expr}), index.info};
 }
 
-// Indices outside of the table raise in PyTorch; `take` clips them, which reads no foreign memory.
+// `take` clips indices outside of the table, which reads no foreign memory.
 Expr Take(const Context& ctx, const Expr& data, const Expr& indices, int64_t axis) {
   return ctx.Call("take", {data, indices}, {{"axis", axis}});
 }
 
 Results Embedding(Context& ctx) {
-  if (ctx.Tensor("weight").info.numel() == 0) ctx.Refuse("weight has no elements");
-  return Take(ctx, ctx.Tensor("weight").expr, ctx.Tensor("indices").expr, 0);
+  const Operand weight = ctx.Tensor("weight");
+  const Operand indices = ctx.Tensor("indices");
+  if (weight.info.numel() == 0) ctx.Refuse("weight has no elements");
+  RequireWithin(ctx, indices, 0, weight.sizes()[0]);
+  return Take(ctx, weight.expr, indices.expr, 0);
 }
 
 Results IndexSelect(Context& ctx) {
@@ -61,6 +72,7 @@ Results IndexSelect(Context& ctx) {
   const int64_t dim = ctx.Dim("dim", std::max<int64_t>(self.rank(), 1));
   const Expr data =
       ctx.Reshape(self.expr, self.sizes(), self.rank() == 0 ? Sizes{1} : self.sizes());
+  RequireWithin(ctx, index, 0, self.rank() == 0 ? 1 : self.sizes()[static_cast<size_t>(dim)]);
   const Expr flat = ctx.Reshape(index.expr, index.sizes(), {index.info.numel()});
   Sizes taken = self.rank() == 0 ? Sizes{1} : self.sizes();
   taken[static_cast<size_t>(dim)] = index.info.numel();
@@ -75,7 +87,9 @@ Results Gather(Context& ctx) {
   if (self.rank() == 0) return self.expr;
   const int64_t dim = ctx.Dim("dim", self.rank());
   Sizes covered = index.sizes();
-  covered[static_cast<size_t>(dim)] = self.sizes()[static_cast<size_t>(dim)];
+  const int64_t size = self.sizes()[static_cast<size_t>(dim)];
+  covered[static_cast<size_t>(dim)] = size;
+  RequireWithin(ctx, index, 0, size);
   Expr data = self.expr;
   if (covered != self.sizes()) {
     data = ctx.Call("strided_slice", {data},
@@ -84,8 +98,7 @@ Results Gather(Context& ctx) {
                      {"strides", IntArray(Sizes(covered.size(), 1))},
                      {"axes", ffi::Any(nullptr)}});
   }
-  return ctx.Call("gather", {data, Within(ctx, index, covered[static_cast<size_t>(dim)])},
-                  {{"axis", dim}});
+  return ctx.Call("gather", {data, Within(ctx, index, size)}, {{"axis", dim}});
 }
 
 Results Where(Context& ctx) {
@@ -112,7 +125,7 @@ struct Indexing {
   std::vector<Operand> indices;  // int64, non-negative
 };
 
-Indexing IndicesOf(const Context& ctx, const Operand& self) {
+Indexing IndicesOf(Context& ctx, const Operand& self) {
   Indexing indexing;
   int64_t dim = 0;
   for (const c10::IValue& element : ctx.Value("indices").toListRef()) {
@@ -123,7 +136,9 @@ Indexing IndicesOf(const Context& ctx, const Operand& self) {
       }
       index = {ctx.Cast(index, ScalarType::Long), index.info};
       index.info.dtype = ScalarType::Long;
-      indexing.indices.push_back(Wrapped(ctx, index, self.sizes().at(static_cast<size_t>(dim))));
+      const int64_t size = self.sizes().at(static_cast<size_t>(dim));
+      RequireWithin(ctx, index, -size, size);
+      indexing.indices.push_back(Wrapped(ctx, index, size));
       indexing.dims.push_back(dim);
     }
     ++dim;

@@ -63,6 +63,7 @@ class Lowering {
   void Convert(const Node* node, const std::vector<at::Tensor>& fresh);
   Results CallConverter(const Node* node, const std::vector<at::Tensor>& fresh);
   std::vector<Expr> AddOutputs();
+  void AddRuntimeRefusals(const Node* node, const Context& context);
   Lowered Finish(std::vector<Expr> results);
 
   relay::TensorType TypeOf(const at::Tensor& tensor) const {
@@ -94,7 +95,8 @@ class Lowering {
   std::vector<TensorInfo> input_infos_;
   std::vector<WeightSource> weights_;
   std::vector<OutputSource> outputs_;
-  std::vector<Refusal> refusals_;
+  std::vector<Refusal> refusals_, runtime_refusals_;
+  std::optional<Expr> refused_values_;  // whether one of runtime_refusals_ holds
   double flops_ = 0;
 };
 
@@ -261,7 +263,17 @@ Results Lowering::CallConverter(const Node* node, const std::vector<at::Tensor>&
                    " expressions for " + std::to_string(fresh.size()) + " tensors");
   }
   flops_ += context.flops();
+  if (options_.runtime_refusals) AddRuntimeRefusals(node, context);
   return results;
+}
+
+void Lowering::AddRuntimeRefusals(const Node* node, const Context& context) {
+  for (const auto& [condition, reason] : context.runtime_refusals()) {
+    const Expr holds = context.Call("any", {condition});
+    refused_values_ =
+        refused_values_ ? context.Call("logical_or", {*refused_values_, holds}) : holds;
+    runtime_refusals_.push_back({OperatorName(node), reason, SourceOf(node), node});
+  }
 }
 
 void Lowering::Convert(const Node* node, const std::vector<at::Tensor>& fresh) {
@@ -313,14 +325,16 @@ std::vector<Expr> Lowering::AddOutputs() {
 }
 
 Lowered Lowering::Finish(std::vector<Expr> results) {
+  if (refused_values_) results.push_back(*refused_values_);
   std::vector<relay::Var> params = input_vars_;
   params.insert(params.end(), weight_vars_.begin(), weight_vars_.end());
   const Expr body = results.size() == 1
                         ? results[0]
                         : Expr(relay::Tuple(ffi::Array<Expr>(results.begin(), results.end())));
   relay::Function function(ffi::Array<relay::Var>(params.begin(), params.end()), body);
-  return {std::move(function), std::move(inputs_),  std::move(input_infos_),
-          std::move(weights_), std::move(outputs_), flops_};
+  return {std::move(function),         std::move(inputs_),  std::move(input_infos_),
+          std::move(weights_),         std::move(outputs_), flops_,
+          std::move(runtime_refusals_)};
 }
 
 }  // namespace

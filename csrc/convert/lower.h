@@ -42,22 +42,25 @@ struct OutputSource {
   TensorInfo info;
 };
 
+struct Refusal {
+  std::string op;  // "aten::add.Tensor"
+  std::string reason;
+  std::string source;  // the user's source range
+  const torch::jit::Node* node;
+};
+
 struct Lowered {
   // Parameters: the runtime tensor inputs in the subgraph's order, then the weights. Body: the
-  // tensor output, or a Tuple of them when there is not exactly one.
+  // tensor outputs and, if there are runtime refusals, a boolean of rank 0 that says whether one of
+  // them holds for the values of a call; a Tuple when there is not exactly one.
   relay::Function function;
   std::vector<int64_t> inputs;  // subgraph input of each runtime parameter
   std::vector<TensorInfo> input_infos;
   std::vector<WeightSource> weights;  // one for each weight parameter
   std::vector<OutputSource> outputs;  // one for each subgraph output
   double flops = 0;                   // of convolutions and matrix products, 2 for a multiply-add
-};
-
-struct Refusal {
-  std::string op;  // "aten::add.Tensor"
-  std::string reason;
-  std::string source;  // the user's source range
-  const torch::jit::Node* node;
+  // What PyTorch raises an error for and kernels do not: see Context::RefuseIf.
+  std::vector<Refusal> runtime_refusals;
 };
 
 // Carries every node that does not convert for these inputs.
@@ -70,6 +73,7 @@ class NotConvertible : public std::runtime_error {
 struct LowerOptions {
   bool weights_as_constants = false;  // bind weights into the function instead of making parameters
   bool flatten_outputs = false;       // tensors in lists and tuples of outputs become outputs
+  bool runtime_refusals = true;       // check values; without, kernels clip what PyTorch refuses
 };
 
 // `inputs` are the values of this call in the order of subgraph->inputs(); `kinds` says which

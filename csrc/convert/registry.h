@@ -14,10 +14,12 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/api.h"
+
 namespace torch_tvm::convert {
 
-class Context;   // context.h
-struct Results;  // context.h
+class TORCH_TVM_API Context;  // context.h
+struct Results;               // context.h
 
 // Builds the Relay expression (or one expression per output) of the node that the context stands
 // at.
@@ -35,7 +37,7 @@ struct Entry {
 
 // Process-wide; filled by static registrars at load and by register_operator at run time.
 // Thread-safe.
-class Registry {
+class TORCH_TVM_API Registry {
  public:
   static Registry& Global();
 
@@ -84,6 +86,6 @@ std::string WhyNotConvertible(const torch::jit::Node* node);
 bool CanCrossBoundary(const torch::jit::Value* value);
 
 // A StaticCheck that a boolean argument is false ("training", "train").
-StaticCheck RequireFalse(std::string argument);
+TORCH_TVM_API StaticCheck RequireFalse(std::string argument);
 
 }  // namespace torch_tvm::convert

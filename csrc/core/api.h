@@ -1,5 +1,5 @@
-// TORCH_TVM_API marks what the Python module uses of the core: all other symbols stay inside the
-// library.
+// TORCH_TVM_API marks what the Python module and converters in other libraries use of the core: all
+// other symbols stay inside the library.
 #pragma once
 
 #define TORCH_TVM_API __attribute__((visibility("default")))

@@ -14,7 +14,8 @@ namespace {
 
 auto CompileFields(const Options& options) {
   return std::tie(options.opt_level, options.debug, options.debug_runtime, options.is_training,
-                  options.device_id, options.device_type, options.target, options.host);
+                  options.winograd, options.device_id, options.device_type, options.target,
+                  options.host);
 }
 
 auto CallFields(const Options& options) {
@@ -32,6 +33,9 @@ void Check(const Options& options) {
   CheckRange("min_group_size", options.min_group_size, 1, kMany);
   CheckRange("max_signatures", options.max_signatures, 1, kMany);
   CheckRange("device_id", options.device_id, 0, 0);
+  TORCH_CHECK_VALUE(
+      options.winograd == "off" || options.winograd == "f2" || options.winograd == "auto",
+      "option winograd must be \"off\", \"f2\" or \"auto\", got \"", options.winograd, "\"");
   TORCH_CHECK_VALUE(options.device_type == "cpu", "option device_type must be \"cpu\", got \"",
                     options.device_type, "\"");
 }

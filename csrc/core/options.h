@@ -10,12 +10,13 @@
 namespace torch_tvm {
 
 struct Options {
-  int64_t opt_level = 3;       // 0: no fusion, no Winograd ... 3: everything
-  bool strict = false;         // raise instead of falling back to the interpreter
-  bool debug = false;          // log graphs, Relay and generated code
-  bool debug_runtime = false;  // time every kernel
-  bool is_training = false;    // passed to the compiler
-  int64_t min_group_size = 2;  // operators that a group must have
+  int64_t opt_level = 3;          // 0: no fusion, no Winograd ... 3: everything
+  bool strict = false;            // raise instead of falling back to the interpreter
+  bool debug = false;             // log graphs, Relay and generated code
+  bool debug_runtime = false;     // time every kernel
+  bool is_training = false;       // weights change between calls: pack them at every call
+  std::string winograd = "auto";  // 3x3 convolutions by Winograd's algorithm: off, f2, auto
+  int64_t min_group_size = 2;     // operators that a group must have
   int64_t max_signatures =
       32;  // compiled signatures that a group keeps (least recently used go first)
   int64_t device_id = 0;
@@ -36,6 +37,7 @@ void VisitOptions(OptionsType& options, Visitor&& visit) {
   visit("debug", options.debug);
   visit("debug_runtime", options.debug_runtime);
   visit("is_training", options.is_training);
+  visit("winograd", options.winograd);
   visit("min_group_size", options.min_group_size);
   visit("max_signatures", options.max_signatures);
   visit("device_id", options.device_id);

@@ -101,6 +101,9 @@ variable_list OwnInputs(const AutogradContext& ctx, const Recomputation& recompu
   return own;
 }
 
+// Leaves an autograd function's forward when the plan refuses the values of a call.
+struct ValuesRefused : std::exception {};
+
 class RecomputeFunction : public torch::autograd::Function<RecomputeFunction> {
  public:
   static variable_list forward(AutogradContext* ctx, at::TensorList differentiable,
@@ -112,13 +115,15 @@ class RecomputeFunction : public torch::autograd::Function<RecomputeFunction> {
     ctx->saved_data["recomputation"] = IValue::make_capsule(std::move(recomputation));
     ctx->set_materialize_grads(false);
 
-    auto outputs = call->plan.RunTensors(call->inputs);
+    auto computed = call->plan.RunTensors(call->inputs);
+    if (!computed) throw ValuesRefused();
+    variable_list& outputs = *computed;
     variable_list constant;
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (!call->output_flags[i]) constant.push_back(outputs[i]);
     }
     ctx->mark_non_differentiable(constant);
-    return outputs;
+    return std::move(outputs);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& output_grads) {
@@ -187,14 +192,15 @@ void Differentiability::Add(const Flags& inputs, const Flags& outputs) {
   outputs_.emplace(inputs, outputs);
 }
 
-void RunWithGrad(Group& group, const Compiled& compiled, std::vector<IValue>& stack) {
+bool RunWithGrad(Group& group, const Compiled& compiled, std::vector<IValue>& stack) {
   const size_t num_inputs = group.source().subgraph->inputs().size();
   const auto inputs = torch::jit::last(stack, num_inputs);
   if (HoldsInferenceTensor(inputs)) {
     // Autograd cannot save it; eager operators that need not save it still work.
     Stats::Get().CountFallback(
         "an inference tensor among the inputs of a call that records gradients");
-    return group.Interpret(stack);
+    group.Interpret(stack);
+    return true;
   }
   const Call call{group, *compiled.plan, inputs, OutputFlags(group, compiled, inputs)};
   variable_list differentiable;
@@ -203,9 +209,14 @@ void RunWithGrad(Group& group, const Compiled& compiled, std::vector<IValue>& st
       differentiable.push_back(input.toTensor());
     }
   }
-  auto outputs = RecomputeFunction::apply(at::TensorList(differentiable), &call);
-  torch::jit::drop(stack, num_inputs);
-  compiled.plan->AppendOutputs(std::move(outputs), &stack);
+  try {
+    auto outputs = RecomputeFunction::apply(at::TensorList(differentiable), &call);
+    torch::jit::drop(stack, num_inputs);
+    compiled.plan->AppendOutputs(std::move(outputs), &stack);
+    return true;
+  } catch (const ValuesRefused&) {
+    return false;
+  }
 }
 
 }  // namespace torch_tvm::jit

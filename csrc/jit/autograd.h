@@ -29,7 +29,8 @@ class Differentiability {
 };
 
 // Runs a compiled group in grad mode with inputs that require gradients; replaces the inputs at the
-// end of the stack by the outputs.
-void RunWithGrad(Group& group, const Compiled& compiled, std::vector<c10::IValue>& stack);
+// end of the stack by the outputs. Returns false, and leaves the stack, when the inputs have values
+// that PyTorch raises an error for.
+bool RunWithGrad(Group& group, const Compiled& compiled, std::vector<c10::IValue>& stack);
 
 }  // namespace torch_tvm::jit

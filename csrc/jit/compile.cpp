@@ -4,8 +4,10 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/record_function.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/util/StringUtil.h>
 
 #include <chrono>
+#include <set>
 #include <utility>
 
 #include "core/log.h"
@@ -44,6 +46,7 @@ std::vector<runtime::TensorSpec> OutputSpecs(const Lowered& lowered) {
   for (const auto& output : lowered.outputs) {
     if (output.is_tensor) specs.push_back(Spec(output.info));
   }
+  if (!lowered.runtime_refusals.empty()) specs.push_back({c10::ScalarType::Bool, {}, {}});
   return specs;
 }
 
@@ -71,7 +74,7 @@ ffi::Map<ffi::String, ffi::Any> CompilerOptions(const Options& options, const st
           {"host", options.host},
           {"debug", options.debug},
           {"debug_runtime", options.debug_runtime},
-          {"is_training", options.is_training},
+          {"winograd", options.winograd},
           {"threads", static_cast<int64_t>(at::get_num_threads())}};
 }
 
@@ -99,6 +102,13 @@ void Refuse(const Source& source, const convert::NotConvertible& refused, Partit
     result->error += "\n  " + result->refusals.back();
   }
   result->partition = partitions->Get(source.subgraph, source.kinds, refused.refusals);
+}
+
+// Why a call may have to be repeated by PyTorch; empty if it never has to.
+std::string RuntimeRefusal(const Lowered& lowered) {
+  std::set<std::string> reasons;
+  for (const auto& refusal : lowered.runtime_refusals) reasons.insert(Describe(refusal));
+  return c10::Join("; or ", reasons);
 }
 
 // A reason has one line.
@@ -133,11 +143,17 @@ void LogRelay(const Source& source, const Lowered& lowered) {
   Log(LogLevel::kDebug, "Relay of " + source.name + ":\n" + relay::AsText(lowered.function));
 }
 
+// A weight that changes between calls is an input like others: its packed form must not be kept.
+std::vector<convert::InputKind> Kinds(const Source& source) {
+  if (!GetOptions().is_training) return source.kinds;
+  return std::vector<convert::InputKind>(source.kinds.size(), convert::InputKind::kRuntime);
+}
+
 void Build(const Source& source, c10::ArrayRef<c10::IValue> inputs, Partitions* partitions,
            Compiled* result) {
   std::optional<Lowered> lowered;
   try {
-    lowered = convert::Lower(source.subgraph, inputs, source.kinds);
+    lowered = convert::Lower(source.subgraph, inputs, Kinds(source));
     LogRelay(source, *lowered);
     const runtime::Plan plan = CallCompiler(*lowered, source.name);
     result->plan = std::make_unique<const CompiledPlan>(plan, *lowered, inputs);
@@ -162,9 +178,11 @@ CompiledPlan::CompiledPlan(const runtime::Plan& plan, const Lowered& lowered,
     : inputs_(lowered.inputs),
       weights_(lowered.weights),
       outputs_(lowered.outputs),
+      runtime_refusal_(RuntimeRefusal(lowered)),
       executor_(plan, InputSpecs(lowered), WeightSpecs(lowered, inputs), OutputSpecs(lowered)) {}
 
-std::vector<at::Tensor> CompiledPlan::RunTensors(c10::ArrayRef<c10::IValue> inputs) const {
+std::optional<std::vector<at::Tensor>> CompiledPlan::RunTensors(
+    c10::ArrayRef<c10::IValue> inputs) const {
   c10::SmallVector<c10::TensorImpl*, 8> runtime_inputs;
   for (const int64_t input : inputs_) {
     runtime_inputs.push_back(inputs[input].toTensor().unsafeGetTensorImpl());
@@ -175,7 +193,12 @@ std::vector<at::Tensor> CompiledPlan::RunTensors(c10::ArrayRef<c10::IValue> inpu
   }
   const auto binding = executor_.Bind(weights);
   TORCH_CHECK(binding, "torch_tvm: a constant of the model changed its size or dtype");
-  return executor_.Run(runtime_inputs, *binding, GetOptions().debug_runtime);
+  auto outputs = executor_.Run(runtime_inputs, *binding, GetOptions().debug_runtime);
+  if (!runtime_refusal_.empty()) {
+    if (*outputs.back().const_data_ptr<bool>()) return std::nullopt;
+    outputs.pop_back();
+  }
+  return outputs;
 }
 
 void CompiledPlan::AppendOutputs(std::vector<at::Tensor> tensors,

@@ -7,6 +7,7 @@
 #include <torch/csrc/jit/runtime/interpreter.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,8 +25,11 @@ class CompiledPlan {
   CompiledPlan(const runtime::Plan& plan, const convert::Lowered& lowered,
                c10::ArrayRef<c10::IValue> inputs);
 
-  // `inputs`: all inputs of the subgraph. Returns the tensors among the outputs.
-  std::vector<at::Tensor> RunTensors(c10::ArrayRef<c10::IValue> inputs) const;
+  // `inputs`: all inputs of the subgraph. Returns the tensors among the outputs; nullopt when the
+  // inputs have values that PyTorch raises an error for.
+  std::optional<std::vector<at::Tensor>> RunTensors(c10::ArrayRef<c10::IValue> inputs) const;
+  // What those values are.
+  const std::string& runtime_refusal() const { return runtime_refusal_; }
   // All outputs, given the tensors among them.
   void AppendOutputs(std::vector<at::Tensor> tensors, std::vector<c10::IValue>* stack) const;
 
@@ -33,6 +37,7 @@ class CompiledPlan {
   std::vector<int64_t> inputs_;                 // subgraph input of each runtime parameter
   std::vector<convert::WeightSource> weights_;  // of each weight parameter
   std::vector<convert::OutputSource> outputs_;  // of each subgraph output
+  std::string runtime_refusal_;
   runtime::Executor executor_;
 };
 

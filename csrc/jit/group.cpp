@@ -134,10 +134,13 @@ bool Group::Churns() const {
 
 void Group::RunCompiled(Stack& stack, const SignatureReader& reader, const Compiled& compiled) {
   if (!compiled.plan) return RunRefused(stack, compiled);
-  if (reader.needs_grad()) return RunWithGrad(*this, compiled, stack);
-  auto outputs = compiled.plan->RunTensors(torch::jit::last(stack, num_inputs_));
-  torch::jit::drop(stack, num_inputs_);
-  compiled.plan->AppendOutputs(std::move(outputs), &stack);
+  if (reader.needs_grad()) {
+    if (RunWithGrad(*this, compiled, stack)) return;
+  } else if (auto outputs = compiled.plan->RunTensors(torch::jit::last(stack, num_inputs_))) {
+    torch::jit::drop(stack, num_inputs_);
+    return compiled.plan->AppendOutputs(std::move(*outputs), &stack);
+  }
+  FallBack(stack, compiled.plan->runtime_refusal(), /*may_raise=*/false);
 }
 
 void Group::RunRefused(Stack& stack, const Compiled& compiled) const {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/api.h"
 #include "relay/expr.h"
 #include "relay/op_table.h"
 
@@ -16,20 +17,22 @@ using AttrList = std::initializer_list<std::pair<const char*, ffi::Any>>;
 
 // MakeCall("nn.dense", {x, w}, {{"units", 10}}). Throws ValueError or TypeError for what the
 // operator table does not allow.
-Call MakeCall(const std::string& op, std::vector<Expr> args, AttrList attrs = {},
-              ffi::Optional<Span> span = std::nullopt);
-Call MakeCall(const std::string& op, std::vector<Expr> args, ffi::Map<ffi::String, ffi::Any> attrs,
-              ffi::Optional<Span> span = std::nullopt);
+TORCH_TVM_API Call MakeCall(const std::string& op, std::vector<Expr> args, AttrList attrs = {},
+                            ffi::Optional<Span> span = std::nullopt);
+TORCH_TVM_API Call MakeCall(const std::string& op, std::vector<Expr> args,
+                            ffi::Map<ffi::String, ffi::Any> attrs,
+                            ffi::Optional<Span> span = std::nullopt);
 
 // Rank-0 constants, rounded to dtype as PyTorch does; an integer that dtype cannot hold is a
 // ValueError.
-Constant MakeScalar(double value, DLDataType dtype);
-Constant MakeScalar(int64_t value, DLDataType dtype);
-Constant MakeScalar(bool value, DLDataType dtype);
-Constant MakeConstant(ffi::Tensor data);
+TORCH_TVM_API Constant MakeScalar(double value, DLDataType dtype);
+TORCH_TVM_API Constant MakeScalar(int64_t value, DLDataType dtype);
+TORCH_TVM_API Constant MakeScalar(bool value, DLDataType dtype);
+TORCH_TVM_API Constant MakeConstant(ffi::Tensor data);
 
 // A variable with a name that the Relay parser reads.
-Var MakeVar(std::string_view name, TensorType type, ffi::Optional<Span> span = std::nullopt);
+TORCH_TVM_API Var MakeVar(std::string_view name, TensorType type,
+                          ffi::Optional<Span> span = std::nullopt);
 
 // The nearest name to this one that TVM 0.19's parser takes: [A-Za-z][A-Za-z0-9_/]*, no keyword,
 // nothing that lexes as a number ("inff") or a comment ("//").

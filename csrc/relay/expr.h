@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "core/api.h"
 #include "relay/type.h"
 
 namespace torch_tvm::relay {
@@ -29,7 +30,7 @@ class SpanObj : public ffi::Object {
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindTreeNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Span", SpanObj, ffi::Object);
 };
-class Span : public ffi::ObjectRef {
+class TORCH_TVM_API Span : public ffi::ObjectRef {
  public:
   Span(ffi::String source_name, int64_t line, int64_t column, int64_t end_line, int64_t end_column);
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Span, ffi::ObjectRef, SpanObj);
@@ -37,7 +38,7 @@ class Span : public ffi::ObjectRef {
 
 // Base of all expressions. span and checked_type (filled by infer_type) are annotations: they may
 // change, and structural equality does not see them.
-class ExprObj : public ffi::Object {
+class TORCH_TVM_API ExprObj : public ffi::Object {
  public:
   ffi::Optional<Span> span;
   ffi::Optional<Type> checked_type;
@@ -50,7 +51,7 @@ class ExprObj : public ffi::Object {
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindTreeNode;
   TVM_FFI_DECLARE_OBJECT_INFO("torch_tvm.relay.Expr", ExprObj, ffi::Object);
 };
-class Expr : public ffi::ObjectRef {
+class TORCH_TVM_API Expr : public ffi::ObjectRef {
  public:
   explicit Expr(ffi::ObjectPtr<ExprObj> node) : ffi::ObjectRef(std::move(node)) {}
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Expr, ffi::ObjectRef, ExprObj);
@@ -67,7 +68,7 @@ class VarObj : public ExprObj {
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindFreeVar;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Var", VarObj, ExprObj);
 };
-class Var : public Expr {
+class TORCH_TVM_API Var : public Expr {
  public:
   Var(ffi::String name_hint, ffi::Optional<Type> type_annotation = std::nullopt,
       ffi::Optional<Span> span = std::nullopt);
@@ -83,7 +84,7 @@ class ConstantObj : public ExprObj {
   ConstantObj(ffi::Tensor data, ffi::Optional<Span> span);
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Constant", ConstantObj, ExprObj);
 };
-class Constant : public Expr {
+class TORCH_TVM_API Constant : public Expr {
  public:
   explicit Constant(ffi::Tensor data, ffi::Optional<Span> span = std::nullopt);
   // The type that the data has, whether or not checked_type is filled.
@@ -100,7 +101,7 @@ class GlobalVarObj : public ExprObj {
   GlobalVarObj(ffi::String name_hint, ffi::Optional<Span> span);
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.GlobalVar", GlobalVarObj, ExprObj);
 };
-class GlobalVar : public Expr {
+class TORCH_TVM_API GlobalVar : public Expr {
  public:
   explicit GlobalVar(ffi::String name_hint, ffi::Optional<Span> span = std::nullopt);
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(GlobalVar, Expr, GlobalVarObj);
@@ -115,7 +116,7 @@ class OpObj : public ExprObj {
   explicit OpObj(ffi::String name) : name(std::move(name)) {}
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Op", OpObj, ExprObj);
 };
-class Op : public Expr {
+class TORCH_TVM_API Op : public Expr {
  public:
   static Op Get(const ffi::String& name);  // throws ValueError for a name that the table lacks
   explicit Op(ffi::ObjectPtr<OpObj> node) : Expr(std::move(node)) {}
@@ -140,7 +141,7 @@ class CallObj : public ExprObj {
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Call", CallObj, ExprObj);
 };
-class Call : public Expr {
+class TORCH_TVM_API Call : public Expr {
  public:
   Call(Expr op, ffi::Array<Expr> args, ffi::Map<ffi::String, ffi::Any> attrs = {},
        ffi::Optional<Span> span = std::nullopt);
@@ -157,7 +158,7 @@ class TupleObj : public ExprObj {
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Tuple", TupleObj, ExprObj);
 };
-class Tuple : public Expr {
+class TORCH_TVM_API Tuple : public Expr {
  public:
   explicit Tuple(ffi::Array<Expr> fields, ffi::Optional<Span> span = std::nullopt);
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Tuple, Expr, TupleObj);
@@ -174,7 +175,7 @@ class TupleGetItemObj : public ExprObj {
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.TupleGetItem", TupleGetItemObj, ExprObj);
 };
-class TupleGetItem : public Expr {
+class TORCH_TVM_API TupleGetItem : public Expr {
  public:
   TupleGetItem(Expr tuple, int64_t index, ffi::Optional<Span> span = std::nullopt);
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(TupleGetItem, Expr, TupleGetItemObj);
@@ -196,7 +197,7 @@ class LetObj : public ExprObj {
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Let", LetObj, ExprObj);
 };
-class Let : public Expr {
+class TORCH_TVM_API Let : public Expr {
  public:
   Let(Var var, Expr value, Expr body, ffi::Optional<Span> span = std::nullopt);
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Let, Expr, LetObj);
@@ -218,7 +219,7 @@ class IfObj : public ExprObj {
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.If", IfObj, ExprObj);
 };
-class If : public Expr {
+class TORCH_TVM_API If : public Expr {
  public:
   If(Expr cond, Expr true_branch, Expr false_branch, ffi::Optional<Span> span = std::nullopt);
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(If, Expr, IfObj);
@@ -238,7 +239,7 @@ class FunctionObj : public ExprObj {
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Function", FunctionObj, ExprObj);
 };
-class Function : public Expr {
+class TORCH_TVM_API Function : public Expr {
  public:
   Function(ffi::Array<Var> params, Expr body, ffi::Optional<Type> ret_type = std::nullopt,
            ffi::Map<ffi::String, ffi::Any> attrs = {}, ffi::Optional<Span> span = std::nullopt);
@@ -256,7 +257,7 @@ class IRModuleObj : public ffi::Object {
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindTreeNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.IRModule", IRModuleObj, ffi::Object);
 };
-class IRModule : public ffi::ObjectRef {
+class TORCH_TVM_API IRModule : public ffi::ObjectRef {
  public:
   explicit IRModule(ffi::Map<ffi::String, Function> functions);
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(IRModule, ffi::ObjectRef, IRModuleObj);

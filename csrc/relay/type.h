@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include "core/api.h"
+
 namespace torch_tvm::relay {
 
 namespace ffi = tvm::ffi;
@@ -36,7 +38,7 @@ class TensorTypeObj : public TypeObj {
   TensorTypeObj(ffi::Array<int64_t> shape, DLDataType dtype);
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.TensorType", TensorTypeObj, TypeObj);
 };
-class TensorType : public Type {
+class TORCH_TVM_API TensorType : public Type {
  public:
   TensorType(ffi::Array<int64_t> shape, DLDataType dtype);
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(TensorType, Type, TensorTypeObj);
@@ -50,7 +52,7 @@ class TupleTypeObj : public TypeObj {
   explicit TupleTypeObj(ffi::Array<Type> fields) : fields(std::move(fields)) {}
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.TupleType", TupleTypeObj, TypeObj);
 };
-class TupleType : public Type {
+class TORCH_TVM_API TupleType : public Type {
  public:
   explicit TupleType(ffi::Array<Type> fields);
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(TupleType, Type, TupleTypeObj);
@@ -66,7 +68,7 @@ class FuncTypeObj : public TypeObj {
       : arg_types(std::move(arg_types)), ret_type(std::move(ret_type)) {}
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.FuncType", FuncTypeObj, TypeObj);
 };
-class FuncType : public Type {
+class TORCH_TVM_API FuncType : public Type {
  public:
   FuncType(ffi::Array<Type> arg_types, Type ret_type);
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(FuncType, Type, FuncTypeObj);
