@@ -217,3 +217,15 @@ def test_in_place_writes() -> None:
 
     with pytest.raises(NotConvertibleError, match="in place"):
         torch_tvm.to_relay(visible, [torch.randn(3)])
+
+
+@quick
+@given(x=tensors(dtypes=ANY, min_rank=1), data=st.data())
+def test_diff(x: torch.Tensor, data: Any) -> None:
+    dim = draw_dim(data, x)
+    size = x.shape[dim]
+    n = data.draw(st.integers(0, 3))
+    edge = x.narrow(dim, 0, min(size, 1))
+    check(lambda t: torch.diff(t, n, dim), x)
+    check(lambda t, e: torch.diff(t, n, dim, prepend=e, append=t), x, edge)
+    check(lambda t, e: torch.diff(t, n, dim, append=e), x, edge.to(torch.float64))

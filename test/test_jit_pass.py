@@ -157,6 +157,37 @@ graph(%a : Tensor):
     assert groups_found == [found or ["aten::dropout", "aten::relu", "aten::tanh"]]
 
 
+@pytest.mark.parametrize("name", ["dropout_", "feature_dropout_", "alpha_dropout_", "feature_alpha_dropout_"])
+@pytest.mark.parametrize(
+    ("p", "train", "dropped"), [(0.5, False, True), (0.5, True, False), (1.5, False, False)]
+)
+def test_dropout_in_place_of_a_view(name: str, p: float, train: bool, dropped: bool) -> None:
+    graph, found = fuse(f"""
+graph(%a : Tensor):
+  %p : float = prim::Constant[value={p}]()
+  %train : bool = prim::Constant[value={int(train)}]()
+  %one : int = prim::Constant[value=1]()
+  %end : int = prim::Constant[value=-1]()
+  %r : Tensor = aten::relu(%a)
+  %v : Tensor = aten::flatten(%r, %one, %end)
+  %d : Tensor = aten::{name}(%v, %p, %train)
+  %t : Tensor = aten::tanh(%d)
+  return (%t)""")
+    assert (found == [["aten::relu", "aten::flatten", "aten::tanh"]]) == dropped
+    assert any(node.kind() == f"aten::{name}" for node in graph.nodes()) != dropped
+
+
+def test_networks_with_dropout_in_place_are_one_group() -> None:
+    model = torch.nn.Sequential(
+        torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Dropout(inplace=True), torch.nn.Linear(8, 3)
+    ).eval()
+    x = torch.randn(2, 4, 2)
+    traced = torch.jit.trace(model, x, check_trace=False)
+    with torch.no_grad():
+        assert len(groups_of(traced, x)) == 1
+        torch.testing.assert_close(traced(x), model(x))
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_batch_norm_in_training_writes_its_statistics(training: bool) -> None:
     _, found = fuse(f"""

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 import torch_tvm
 from benchmarks.models import MODELS
 from benchmarks.models.convnext import ConvNeXt
+from benchmarks.models.decoders import gpt2
 from benchmarks.models.densenet import DenseNet
+from benchmarks.models.efficientnet import EfficientNet
 from benchmarks.models.encoders import bert, vit
 from benchmarks.models.mobilenet import MobileNetV2
 from benchmarks.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -51,6 +53,10 @@ def small_bert(attention: str, layers: int) -> nn.Module:
     )
 
 
+def small_gpt2(attention: str) -> nn.Module:
+    return gpt2(attention, n_layer=2, n_embd=64, n_head=4, vocab_size=500, n_positions=64)
+
+
 def small_vit() -> nn.Module:
     return vit(
         num_hidden_layers=2,
@@ -68,11 +74,14 @@ CASES = {
     "resnet50": Case(lambda: ResNet(Bottleneck, (3, 4, 6, 3), classes=10, width=8), image(64)),
     "vgg11": Case(lambda: VGG(11, classes=10, width=8, hidden=64), image(64)),
     "mobilenet_v2": Case(lambda: MobileNetV2(classes=10, last=128), image(32)),
+    "efficientnet_b0": Case(lambda: EfficientNet(classes=10, last=128), image(32)),
     "densenet": Case(lambda: DenseNet((3, 4, 2, 3), classes=10, growth=8), image(64)),
     "convnext": Case(lambda: ConvNeXt((1, 2, 2, 1), (16, 32, 48, 64), classes=10), image(64)),
     "bert_2_eager": Case(lambda: small_bert("eager", 2), tokens(24)),
     "bert_2_sdpa": Case(lambda: small_bert("sdpa", 2), tokens(24)),
     "bert_12_sdpa": Case(lambda: small_bert("sdpa", 12), tokens(16)),
+    "gpt2_eager": Case(lambda: small_gpt2("eager"), tokens(24)),
+    "gpt2_sdpa": Case(lambda: small_gpt2("sdpa"), tokens(24)),
     "vit": Case(small_vit, image(32)),
 }
 

@@ -5,9 +5,9 @@
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/passes/peephole.h>
-#include <torch/csrc/jit/passes/remove_mutation.h>
 #include <torch/csrc/jit/passes/shape_analysis.h>
 
+#include "convert/functional.h"
 #include "convert/lower.h"
 
 namespace torch_tvm::convert {
@@ -107,8 +107,7 @@ Export ToRelay(const std::shared_ptr<Graph>& original, const c10::IValue& self,
     kinds.insert(kinds.begin(), InputKind::kRuntime);
   }
   torch::jit::ConstantPropagation(graph);
-  torch::jit::RemoveListMutation(graph);
-  torch::jit::RemoveTensorMutation(graph);
+  MakeFunctional(graph);
   torch::jit::PeepholeOptimize(graph);
   torch::jit::EliminateDeadCode(graph);
   try {

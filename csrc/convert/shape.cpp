@@ -153,6 +153,39 @@ Results Concatenate(Context& ctx) {
   return ctx.Call("concatenate", {tuple}, {{"axis", ctx.Dim("dim", result.rank())}});
 }
 
+// diff: n times each element's successor minus the element. With n = 0 PyTorch looks at nothing
+// else.
+Results Difference(Context& ctx) {
+  const ScalarType dtype = ctx.Result().dtype;
+  const ScalarType math = MathType(dtype);
+  const Operand self = ctx.Tensor("self");
+  const int64_t steps = ctx.Int("n");
+  if (steps == 0) return self.expr;
+  const int64_t dim = ctx.Dim("dim", self.rank());
+  std::vector<Expr> parts;
+  TensorInfo info = self.info;
+  int64_t& size = info.sizes.at(static_cast<size_t>(dim));
+  size = 0;
+  for (const auto& part : {ctx.OptionalTensor("prepend"), std::optional<Operand>(self),
+                           ctx.OptionalTensor("append")}) {
+    if (!part || part->info.numel() == 0) continue;
+    parts.push_back(ctx.Cast(*part, dtype));
+    size += part->sizes().at(static_cast<size_t>(dim));
+  }
+  const relay::Tuple tuple(ffi::Array<Expr>(parts.begin(), parts.end()));
+  Expr x = parts.size() == 1 ? parts[0] : ctx.Call("concatenate", {tuple}, {{"axis", dim}});
+  for (int64_t step = 0; step < steps; ++step, --size) {
+    const Operand whole{x, info};
+    const Expr later = SliceDim(ctx, whole, dim, 1, size, 1);
+    const Expr earlier = SliceDim(ctx, whole, dim, 0, size - 1, 1);
+    x = dtype == ScalarType::Bool ? ctx.Call("logical_xor", {later, earlier})
+                                  : ctx.Cast(ctx.Call("subtract", {ctx.Cast(later, dtype, math),
+                                                                   ctx.Cast(earlier, dtype, math)}),
+                                             math, dtype);
+  }
+  return x;
+}
+
 Results Stack(Context& ctx) {
   const TensorInfo& result = ctx.Result();
   std::vector<Expr> parts;
@@ -303,6 +336,7 @@ const Registrar kCopies({
 
 const Registrar kPieces({
     {"aten::slice.Tensor", Slice},
+    {"aten::diff", Difference},
     {"aten::narrow", Narrow},
     {"aten::select.int", Select},
     {"aten::cat", Concatenate},

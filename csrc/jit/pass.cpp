@@ -4,12 +4,12 @@
 #include <torch/csrc/jit/passes/constant_pooling.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/pass_manager.h>
-#include <torch/csrc/jit/passes/remove_mutation.h>
 #include <torch/csrc/jit/passes/shape_analysis.h>
 
 #include <functional>
 #include <string>
 
+#include "convert/functional.h"
 #include "convert/registry.h"
 #include "core/log.h"
 #include "core/options.h"
@@ -74,8 +74,7 @@ const auto registered = torch::jit::registerPostPass([](std::shared_ptr<Graph>& 
 
 void FuseGroups(const std::shared_ptr<Graph>& graph) {
   LogGraph("before fusion", *graph);
-  torch::jit::RemoveListMutation(graph);
-  torch::jit::RemoveTensorMutation(graph);
+  convert::MakeFunctional(graph);
   torch::jit::EliminateDeadCode(graph);
   Fuse(graph, &convert::IsConvertible, [](const Value* value) {
     return IsWeight(value) ? InputKind::kWeight : InputKind::kRuntime;
