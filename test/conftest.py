@@ -18,9 +18,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 @pytest.fixture(autouse=True)
 def clean_process() -> Iterator[None]:
-    """Give each test the same random numbers, torch_tvm on with its defaults, and counters at zero."""
+    """Give each test the same random numbers, torch_tvm on with its defaults, and counters at zero.
+
+    Without the guard, which decides by time: a busy machine must not make a test red.
+    """
     torch.manual_seed(0)
-    torch_tvm.enable()
+    torch_tvm.enable(guard=False)
     torch_tvm.reset_stats()
     yield
     torch_tvm.enable()

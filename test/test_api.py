@@ -85,6 +85,7 @@ def test_every_option_reaches_the_core() -> None:
         "debug": True,
         "debug_runtime": True,
         "is_training": True,
+        "guard": False,
         "winograd": "f2",
         "min_group_size": 7,
         "max_signatures": 3,

@@ -24,6 +24,7 @@ class OptionArguments(TypedDict, total=False):
     host: str | Mapping[str, Any] | None
     device_id: int
     is_training: bool
+    guard: bool
     winograd: Literal["off", "f2", "auto"]
     min_group_size: int
     max_signatures: int
@@ -53,6 +54,10 @@ class Options:
         0, the only CPU.
     is_training
         Weights change between calls: they are packed at every call, and no packed copy of them is kept.
+    guard
+        Never be slower: at up to ten of the first calls of a plan (three where PyTorch takes longer than 17 ms) run
+        PyTorch's interpreter too, and drop the plan if it was slower; ``torch_tvm.stats()["guard"]`` tells. Plans stay
+        under `strict` and `debug_runtime`.
     winograd
         How 3x3 convolutions of stride 1 may be computed: ``"off"`` directly, ``"f2"`` also by Winograd's algorithm
         in tiles of 2x2 (as exact as directly), ``"auto"`` also in tiles of 4x4 (about ten times the rounding
@@ -78,6 +83,7 @@ class Options:
     host: str | Mapping[str, Any] | None = None
     device_id: int = 0
     is_training: bool = False
+    guard: bool = True
     winograd: Literal["off", "f2", "auto"] = "auto"
     min_group_size: int = 2
     max_signatures: int = 32
@@ -90,6 +96,7 @@ class Options:
             "debug": self.debug,
             "debug_runtime": self.debug_runtime,
             "is_training": self.is_training,
+            "guard": self.guard,
             "winograd": self.winograd,
             "min_group_size": self.min_group_size,
             "max_signatures": self.max_signatures,
@@ -202,6 +209,7 @@ _CHECKS: dict[str, Callable[[str, object], None]] = {
     "host": _target,
     "device_id": _integer(0, 0),
     "is_training": _boolean,
+    "guard": _boolean,
     "winograd": _one_of("off", "f2", "auto"),
     "min_group_size": _integer(1),
     "max_signatures": _integer(1),

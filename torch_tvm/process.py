@@ -159,7 +159,9 @@ def stats() -> dict[str, Any]:
         ``groups`` alive now; ``compiled`` plans built; ``cache_hits`` calls served by a plan that was there;
         ``fallbacks`` calls run by PyTorch's interpreter and ``fallback_reasons`` as {reason: calls}; ``packed``
         bindings packed, ``packed_bytes`` that they hold now; ``compile_seconds``; ``kernels``, what calls under
-        ``debug_runtime`` spent as {group: {kernel: {"calls": int, "seconds": float}}}.
+        ``debug_runtime`` spent as {group: {kernel: {"calls": int, "seconds": float}}}; ``guard``, how the plans did
+        that were timed against PyTorch's interpreter: dicts of ``group``, ``plan_seconds``, ``interpreter_seconds``
+        (the fastest run of each), ``kept`` ("plan" or "interpreter") and ``reason``.
 
     Examples
     --------

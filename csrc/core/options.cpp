@@ -19,7 +19,7 @@ auto CompileFields(const Options& options) {
 }
 
 auto CallFields(const Options& options) {
-  return std::tie(options.strict, options.min_group_size, options.max_signatures);
+  return std::tie(options.strict, options.guard, options.min_group_size, options.max_signatures);
 }
 
 void CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {

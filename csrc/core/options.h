@@ -15,6 +15,7 @@ struct Options {
   bool debug = false;             // log graphs, Relay and generated code
   bool debug_runtime = false;     // time every kernel
   bool is_training = false;       // weights change between calls: pack them at every call
+  bool guard = true;              // drop plans that are slower than PyTorch's interpreter
   std::string winograd = "auto";  // 3x3 convolutions by Winograd's algorithm: off, f2, auto
   int64_t min_group_size = 2;     // operators that a group must have
   int64_t max_signatures =
@@ -37,6 +38,7 @@ void VisitOptions(OptionsType& options, Visitor&& visit) {
   visit("debug", options.debug);
   visit("debug_runtime", options.debug_runtime);
   visit("is_training", options.is_training);
+  visit("guard", options.guard);
   visit("winograd", options.winograd);
   visit("min_group_size", options.min_group_size);
   visit("max_signatures", options.max_signatures);

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include <utility>
+
 #include "core/log.h"
 
 namespace torch_tvm {
@@ -50,6 +52,17 @@ Stats::KernelTimes Stats::Kernels() const {
   return kernels_;
 }
 
+void Stats::AddTrial(Trial trial) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  trials_.push_back(std::move(trial));
+  if (trials_.size() > kMaxReasons) trials_.pop_front();
+}
+
+std::deque<Stats::Trial> Stats::Trials() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return trials_;
+}
+
 void Stats::Reset() {
   for (auto* counter : {&compiled, &cache_hits, &fallbacks, &packed, &compile_nanoseconds}) {
     counter->store(0, std::memory_order_relaxed);
@@ -57,6 +70,7 @@ void Stats::Reset() {
   std::lock_guard<std::mutex> lock(mutex_);
   reasons_.clear();
   kernels_.clear();
+  trials_.clear();
 }
 
 }  // namespace torch_tvm

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <set>
@@ -41,6 +42,15 @@ class TORCH_TVM_API Stats {
   using KernelTimes = std::map<std::string, std::map<std::string, KernelTime>>;
   KernelTimes Kernels() const;
 
+  // How the trial of a plan against PyTorch's interpreter ended: the fastest times of both.
+  struct Trial {
+    std::string group;
+    int64_t plan_nanoseconds, interpreter_nanoseconds;
+    bool dropped;  // the plan, because the interpreter was faster
+  };
+  void AddTrial(Trial trial);
+  std::deque<Trial> Trials() const;
+
   // Zeroes what counts events; what counts things that are alive stays.
   void Reset();
 
@@ -54,6 +64,7 @@ class TORCH_TVM_API Stats {
   std::map<std::string, int64_t> reasons_;
   std::set<std::string> logged_;
   KernelTimes kernels_;
+  std::deque<Trial> trials_;  // the last kMaxReasons
 };
 
 }  // namespace torch_tvm

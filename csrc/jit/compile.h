@@ -14,6 +14,7 @@
 #include "convert/lower.h"
 #include "jit/autograd.h"
 #include "jit/partition.h"
+#include "jit/trial.h"
 #include "runtime/executor.h"
 
 namespace torch_tvm::jit {
@@ -48,7 +49,9 @@ struct Compiled {
   std::shared_ptr<const torch::jit::Code> partition;
   std::vector<std::string> refusals;  // why there is no plan: one line each
   std::string error;                  // the same, as strict mode raises it
+  bool slower = false;                // there was a plan, and the interpreter was faster
   mutable Differentiability differentiability;
+  mutable Trial trial;
 };
 
 // What is compiled.

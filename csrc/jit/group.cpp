@@ -137,14 +137,61 @@ void Group::RunCompiled(Stack& stack, const SignatureReader& reader, const Compi
   if (reader.needs_grad()) {
     if (RunWithGrad(*this, compiled, stack)) return;
   } else if (auto outputs = compiled.plan->RunTensors(torch::jit::last(stack, num_inputs_))) {
+    if (OnTrial(compiled)) RunRound(stack, reader, compiled);
     torch::jit::drop(stack, num_inputs_);
     return compiled.plan->AppendOutputs(std::move(*outputs), &stack);
   }
   FallBack(stack, compiled.plan->runtime_refusal(), /*may_raise=*/false);
 }
 
+bool Group::OnTrial(const Compiled& compiled) const {
+  const Options& options = GetOptions();
+  return options.guard && !options.strict && !options.debug_runtime && compiled.trial.Begin();
+}
+
+// The plan has run already, for the results; it runs again here, as warm as the interpreter.
+void Group::RunRound(const Stack& stack, const SignatureReader& reader, const Compiled& compiled) {
+  RECORD_FUNCTION("tvm::guard", {});
+  Trial& trial = compiled.trial;
+  const auto inputs = torch::jit::last(stack, num_inputs_);
+  constexpr Trial::Nanoseconds kShort = 100'000;  // cheap enough to repeat until caches are warm
+  constexpr int kRepeats = 3;
+  bool over = false;
+  try {
+    const auto run_interpreter = [&] {
+      Stack copy(inputs.begin(), inputs.end());
+      Interpret(copy);
+    };
+    const Trial::Nanoseconds spent = Timed([&] {
+      Trial::Nanoseconds time = 0;
+      for (int i = 0; i < kRepeats && time < kShort; ++i) {
+        trial.AddInterpreterTime(time = Timed(run_interpreter));
+      }
+      time = 0;
+      for (int i = 0; i < kRepeats && time < kShort; ++i) {
+        trial.AddPlanTime(time = Timed([&] { compiled.plan->RunTensors(inputs); }));
+      }
+    });
+    over = trial.Finish(spent);
+  } catch (const std::exception&) {  // a plan that works is no worse than an interpreter that fails
+    return trial.Abandon();
+  }
+  if (over) Decide(reader, trial);
+}
+
+void Group::Decide(const SignatureReader& reader, const Trial& trial) {
+  const bool dropped = trial.plan_is_slower();
+  Stats::Get().AddTrial({source_.name, trial.plan(), trial.interpreter(), dropped});
+  if (!dropped) return;
+  auto without_plan = std::make_shared<Compiled>();
+  without_plan->slower = true;
+  without_plan->refusals = {"PyTorch's interpreter runs " + source_.name +
+                            " faster than TVM for these shapes: see stats()[\"guard\"]"};
+  cache_.Replace(reader.hash(), reader.words(), std::move(without_plan));
+}
+
 void Group::RunRefused(Stack& stack, const Compiled& compiled) const {
-  TORCH_CHECK(!GetOptions().strict, compiled.error);
+  TORCH_CHECK(compiled.slower || !GetOptions().strict, compiled.error);
   for (const auto& reason : compiled.refusals) Stats::Get().CountReason(reason);
   if (compiled.partition) {
     torch::jit::InterpreterState(*compiled.partition).run(stack);

@@ -49,6 +49,9 @@ class TORCH_TVM_API Group : public std::enable_shared_from_this<Group> {
   void FallBack(Stack& stack, const std::string& reason, bool may_raise) const;
   void RunCompiled(Stack& stack, const SignatureReader& reader, const Compiled& compiled);
   void RunRefused(Stack& stack, const Compiled& compiled) const;
+  bool OnTrial(const Compiled& compiled) const;
+  void RunRound(const Stack& stack, const SignatureReader& reader, const Compiled& compiled);
+  void Decide(const SignatureReader& reader, const Trial& trial);
   bool Churns() const;
   std::string DescribeInput(const SignatureReader& reader) const;
 

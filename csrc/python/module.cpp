@@ -76,6 +76,20 @@ py::dict KernelTimes() {
   return plans;
 }
 
+py::list Trials() {
+  py::list trials;
+  for (const Stats::Trial& trial : Stats::Get().Trials()) {
+    py::dict entry;
+    entry["group"] = trial.group;
+    entry["plan_seconds"] = static_cast<double>(trial.plan_nanoseconds) * 1e-9;
+    entry["interpreter_seconds"] = static_cast<double>(trial.interpreter_nanoseconds) * 1e-9;
+    entry["kept"] = trial.dropped ? "interpreter" : "plan";
+    entry["reason"] = trial.dropped ? "the interpreter was faster" : "the plan was not slower";
+    trials.append(entry);
+  }
+  return trials;
+}
+
 py::dict StatsToDict() {
   runtime::SweepBindings();
   const Stats& stats = Stats::Get();
@@ -89,6 +103,7 @@ py::dict StatsToDict() {
   result["packed_bytes"] = stats.packed_bytes.load();
   result["compile_seconds"] = static_cast<double>(stats.compile_nanoseconds.load()) * 1e-9;
   result["kernels"] = KernelTimes();
+  result["guard"] = Trials();
   return result;
 }
 

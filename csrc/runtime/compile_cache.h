@@ -60,6 +60,15 @@ class CompileCache {
     return Fill(entry, capacity, std::forward<Build>(build));
   }
 
+  // Puts another value in the place of one that is there, if it still is.
+  void Replace(size_t hash, Words words, Pointer value) {
+    std::lock_guard lock(mutex_);
+    const auto found = index_.find({hash, words});
+    if (found == index_.end() || (*found->second)->value == nullptr) return;
+    value.swap(
+        (*found->second)->value);  // the old one dies after the lock: `value` is older than it
+  }
+
   // Forgets everything. What is being built is given to those who wait for it and is then
   // forgotten.
   void Clear() {
