@@ -11,9 +11,11 @@ import torch
 from kernel_runs import get_target
 
 from torch_tvm.kernels.conv2d import Conv2d, Schedule, build, build_pack, default_schedule, packed_shape
+from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression, Instruction, Operand
 from torch_tvm.kernels.module import compile_kernels
 from torch_tvm.kernels.target import CpuTarget
+from torch_tvm.kernels.views import View
 
 TARGETS = ["llvm -mcpu=skylake-avx512", "llvm -mcpu=haswell"]
 Case = tuple[Conv2d, Schedule, bool]
@@ -42,7 +44,9 @@ def block(workload: Conv2d) -> Expression:
 
 def reference(w: Conv2d, source: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """PyTorch's convolution in float64, NHWC."""
-    image = source.double() if w.input_layout == "NCHW" else source.double().permute(0, 3, 1, 2)
+    if w.input_layout == "NHWC":
+        source = source[..., w.first_channel : w.first_channel + w.channels].permute(0, 3, 1, 2)
+    image = source.double()
     top, left, bottom, right = w.padding
     padded = torch.nn.functional.pad(image, (left, right, top, bottom))
     result = torch.nn.functional.conv2d(padded, weight.double(), None, w.stride, 0, w.dilation, w.groups)
@@ -118,6 +122,44 @@ def test_random_convolutions(spec: str) -> None:
         workload = random_workload(rng)
         cases.append((workload, random_schedule(rng, workload, target), rng.random() < 0.5))
     check(cases, target)
+
+
+@pytest.mark.parametrize("spec", TARGETS)
+def test_parts_of_larger_tensors(spec: str) -> None:
+    """Input, shortcut and output are channels of tensors with more: nothing else is read or written."""
+    target = get_target(spec)
+    rng = random.Random(7)
+    workloads = [
+        Conv2d(2, 5, 7, 24, 40, (1, 1)),
+        Conv2d(1, 8, 9, 21, 21, (3, 3), (2, 1), (1, 1, 1, 1), groups=21),
+        *(dataclasses.replace(random_workload(rng), input_layout="NHWC") for _ in range(6)),
+    ]
+    functions, cases = {}, []
+    for i, dense in enumerate(workloads):
+        w = dataclasses.replace(dense, input_slice=(rng.randrange(5), dense.channels + 5))
+        schedule = random_schedule(rng, w, target)
+        larger = (*w.output_shape[:3], w.filters + 7)
+        steps = (math.prod(larger[1:]), math.prod(larger[2:]), larger[3], 1)
+        place = View(larger, steps, rng.randrange(8))
+        epilogue = PlacedExpression(block(w), (None, None, place, place))
+        functions[f"conv_{i}"] = build(w, schedule, target, f"conv_{i}", epilogue)
+        functions[f"pack_{i}"] = build_pack(w, schedule, target, f"pack_{i}")
+        cases.append((w, schedule, place))
+    compiled = compile_kernels(functions, target)
+    for i, (w, schedule, place) in enumerate(cases):
+        dtype = getattr(torch, w.dtype)
+        source, weight = torch.randn(w.input_shape, dtype=dtype), torch.randn(w.weight_shape, dtype=dtype)
+        packed = torch.empty(packed_shape(w, schedule), dtype=dtype)
+        compiled[f"pack_{i}"](weight, packed)
+        scale, bias = (torch.randn(o.shape, dtype=dtype) for o in block(w).inputs[1:3])
+        shortcut = torch.randn(place.buffer_shape, dtype=dtype)
+        result = torch.full(place.buffer_shape, 7, dtype=dtype)
+        compiled[f"conv_{i}"](source, packed, scale, bias, shortcut, result)
+        at = (..., slice(place.offset, place.offset + w.filters))
+        expected = torch.relu(reference(w, source, weight) * scale + bias + shortcut[at])
+        error = float((result[at] - expected).abs().max()) / max(1.0, float(expected.abs().max()))
+        assert error <= (2e-5 if w.dtype == "float32" else 1e-13), (w, schedule, error)
+        assert (result == 7).sum() >= 7 * w.output_pixels, (w, schedule)
 
 
 @pytest.mark.parametrize("spec", TARGETS)

@@ -7,7 +7,7 @@ it, as long as strides can say so. Kernels that read strided operands take such 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tvm import relax
@@ -36,6 +36,16 @@ class Access:
     def contiguous(self) -> bool:
         """Whether the value is the base's memory in order, from its beginning."""
         return self.offset == 0 and self.same_order(contiguous_strides(self.shape))
+
+    @property
+    def reach(self) -> int:
+        """Distance from the first element to the last one in memory; strides are not negative."""
+        return sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+
+    @property
+    def unit(self) -> bool:
+        """Whether neighbours along the last dim are neighbours in memory."""
+        return not self.shape or self.shape[-1] == 1 or self.strides[-1] == 1
 
     def same_order(self, strides: Sequence[int]) -> bool:
         """Whether other strides reach the same elements; those of single elements do not matter."""
@@ -148,8 +158,13 @@ def is_move(node: Node | None) -> bool:
 class AccessMap:
     """The base of each tensor and how it is read from there."""
 
-    def __init__(self, stored_tensors: Iterable[Tensor] = ()) -> None:
+    def __init__(
+        self,
+        stored_tensors: Iterable[Tensor] = (),
+        placed: Mapping[Tensor, tuple[Tensor, Access]] | None = None,
+    ) -> None:
         self._known: dict[Tensor, tuple[Tensor, Access]] = {t: (t, stored(t)) for t in stored_tensors}
+        self._known.update(placed or {})
 
     def of(self, tensor: Tensor) -> tuple[Tensor, Access]:
         """Return the stored tensor that `tensor` is a view of, and the view."""

@@ -166,7 +166,10 @@ class _ExpressionMaker:
         space: tuple[int, ...],
         accesses: AccessMap | None,
         order: tuple[int, ...] | None,
+        *,
+        unit: bool = False,
     ) -> None:
+        self._unit = unit
         self._nodes = nodes
         self._space = space
         self._accesses = accesses
@@ -209,6 +212,8 @@ class _ExpressionMaker:
             _, access = self._accesses.of(arg)
             if not access.contiguous:
                 view = access.broadcast(node.output.shape).reshaped(self._space)
+            if view is not None and self._unit and view.strides[-1:] != (1,):
+                view = None
         shape = self._ordered(where) if view is None else view.shape
         self._placed[arg, where] = self._builder.input(shape, arg.dtype)
         self.operands.tensors.append(arg)
@@ -259,14 +264,15 @@ def source(group: Group, accesses: AccessMap) -> tuple[Expression, Operands]:
 
 
 def epilogue(
-    group: Group, held: str | None = None, accesses: AccessMap | None = None
+    group: Group, held: str | None = None, accesses: AccessMap | None = None, *, unit: bool = False
 ) -> tuple[Expression, Operands]:
     """Describe the element-wise nodes behind an anchor; input 0 is the anchor's result, held as `held`.
 
-    With `accesses` operands may be strided views of what is stored, else they are contiguous.
+    With `accesses` operands may be strided views of what is stored (`unit`: whose last dim is contiguous), else they are
+    contiguous.
     """
     result = group.root.output
-    maker = _ExpressionMaker(group.behind, group.shape, accesses, group.order)
+    maker = _ExpressionMaker(group.behind, group.shape, accesses, group.order, unit=unit)
     maker.anchor(result, held or result.dtype)
     maker.read_operands()
     if held is not None and held != result.dtype:

@@ -71,6 +71,11 @@ class Group:
         return [self.output] if len(self.nodes) > 1 else list(self.root.outputs)
 
     @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape in which the kernel stores its result: that of the iteration space, permuted if it is."""
+        return self.shape if self.order is None else tuple(self.shape[axis] for axis in self.order)
+
+    @property
     def index(self) -> int:
         """Place of the group in an order in which everything is computed before it is used."""
         return self.nodes[-1].index

@@ -45,11 +45,12 @@ class Storage:
 
 @dataclass(frozen=True)
 class Argument:
-    """One tensor argument of a kernel."""
+    """One tensor argument of a kernel; it may begin `offset` bytes into an "arena" storage."""
 
     storage: Storage
     shape: tuple[int, ...]
     dtype: str
+    offset: int = 0
 
     @property
     def bytes(self) -> int:

@@ -27,22 +27,26 @@ def _supports(node: Node) -> bool:
     return layouts and supported_dtypes(node, ("float32", "float64")) and has_elements(node)
 
 
-def _source(lowerer: Lowerer, group: Group) -> tuple[Argument, str]:
-    """Return the input and its layout; one that is a permuted NCHW tensor is read as that."""
+def _source(lowerer: Lowerer, group: Group) -> tuple[Argument, str, tuple[int, int] | None]:
+    """Return the input, its layout, and which channels of it; a permuted NCHW tensor is read as that."""
     data = group.root.args[0]
     source, access = lowerer.view(data)
     n, h, w, c = data.shape
     planar = (n, c, h, w)
     strides = contiguous_strides(planar)
     if access.offset == 0 and not access.contiguous and access.same_order([strides[i] for i in TO_NHWC]):
-        return Argument(source.storage, planar, source.dtype), "NCHW"
-    return lowerer.argument(data), "NHWC"
+        return Argument(source.storage, planar, source.dtype), "NCHW", None
+    pixel = source.shape[-1] if source.shape else 1
+    sliced = source.shape == (n, h, w, pixel) and access.offset + c <= pixel
+    if sliced and not access.contiguous and access.same_order(contiguous_strides(source.shape)):
+        return source, "NHWC", (access.offset, pixel)
+    return lowerer.argument(data), "NHWC", None
 
 
 def _lower(lowerer: Lowerer, group: Group) -> None:
     node = group.root
     data, weight = node.args
-    source, layout = _source(lowerer, group)
+    source, layout, part = _source(lowerer, group)
     batch, height, width, channels = data.shape
     padding = ints(node.attrs.padding)
     top, left, bottom, right = (padding * 4)[:4] if len(padding) != 2 else padding * 2
@@ -59,6 +63,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         groups=int(node.attrs.groups),
         dtype=data.dtype,
         input_layout=layout,
+        input_slice=part,
     )
     schedule = conv2d.default_schedule(workload, lowerer.target, lowerer.threads)
     packed = lowerer.packed(
@@ -69,16 +74,16 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         lambda name: conv2d.build_pack(workload, schedule, lowerer.target, name),
         packing=weight.weight_only,
     )
-    expression, extras = lowerer.epilogue(group)
+    epilogue, extras, output = lowerer.epilogue(group)
     lowerer.launch(
         group_name(group),
-        (workload, schedule, expression),
-        lambda name: conv2d.build(workload, schedule, lowerer.target, name, expression),
+        (workload, schedule, epilogue),
+        lambda name: conv2d.build(workload, schedule, lowerer.target, name, epilogue),
         [source, packed, *extras],
-        [lowerer.result(group)],
+        [output],
         packing=group.weight_only,
         flops=float(workload.flops),
     )
 
 
-FAMILIES["nn.conv2d"] = Family(_supports, _lower)
+FAMILIES["nn.conv2d"] = Family(_supports, _lower, stores_parts=True)

@@ -15,6 +15,7 @@ from tvm import tirx
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import elementwise, tir
+from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression, Operand, identity
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
@@ -25,6 +26,8 @@ from .fusion import Group
 from .graph import Graph, Node, Tensor
 from .launch import Argument, Kernel, Launch, Storage, element_bytes
 from .legalized import legalized_launches
+from .memory import ALIGNMENT
+from .placement import place_parts
 from .rewrite import size_of
 
 
@@ -44,6 +47,8 @@ class Family:
         Whether the kernel can compute its first operand on the fly.
     takes_epilogue
         Whether the kernel can compute element-wise nodes behind it on the fly.
+    stores_parts
+        Whether the kernel can store its result as a part of a larger tensor, the last dim contiguous.
     """
 
     supports: Callable[[Node], bool]
@@ -51,15 +56,28 @@ class Family:
     stores_permuted: bool = False
     takes_source: bool = False
     takes_epilogue: bool = True
+    stores_parts: bool = False
 
 
 FAMILIES: dict[str, Family] = {}
+
+# What a kernel writes; the view says where in it if it is a part of a larger tensor.
+Output = tuple[Argument, View | None]
 
 
 def find_family(node: Node) -> Family | None:
     """Return the kernel family that takes a node."""
     family = FAMILIES.get(node.op)
     return family if family is not None and family.supports(node) else None
+
+
+def can_store(group: Group, place: Access) -> bool:
+    """Say whether the kernel of a group can store its result at a strided place."""
+    family = find_family(group.root) if group.anchored else None
+    if family is None:
+        return expressions.is_elementwise(group.root)
+    over_loops = place.reshaped(group.stored_shape)
+    return family.stores_parts and over_loops is not None and over_loops.unit
 
 
 class Lowerer:
@@ -69,7 +87,7 @@ class Lowerer:
         self.target = target
         self.threads = threads
         self._computed = {tensor for group in groups for tensor in group.stored()}
-        self.accesses = AccessMap(self._computed)
+        self.accesses = AccessMap(self._computed, place_parts(graph, groups, can_store))
         self.launches: list[Launch] = []
         self.constants: list[np.ndarray] = []
         self._constant_index: dict[tuple[str, tuple[int, ...], bytes], Storage] = {}
@@ -113,7 +131,7 @@ class Lowerer:
         """Store a tensor that is a strided view, `source`, of another, or a reshape of such a view."""
         base, access = self.accesses.of(source)
         memory = self._memory_for(tensor)
-        self.copy(base, access, Argument(memory, source.shape, source.dtype), tensor.weight_only)
+        self.copy(base, access, (Argument(memory, source.shape, source.dtype), None), tensor.weight_only)
         self._storage[tensor] = memory
 
     @staticmethod
@@ -139,13 +157,15 @@ class Lowerer:
         return Argument(self._storage[tensor], tensor.shape, tensor.dtype)
 
     def view(self, tensor: Tensor) -> tuple[Argument, Access]:
-        """Return the stored tensor that holds a value, and where in it."""
-        base, access = self.accesses.of(tensor)
-        if tensor in self._storage:
-            base, access = tensor, stored(tensor)
+        """Return the argument that holds a value, and where in it."""
+        base, access = self.where(tensor)
         return Argument(self.storage(base), base.shape, base.dtype), access
 
-    def copy(self, base: Tensor, access: Access, target: Argument, packing: bool) -> None:
+    def where(self, tensor: Tensor) -> tuple[Tensor, Access]:
+        """Return the stored tensor that holds a value, and where in it."""
+        return (tensor, stored(tensor)) if tensor in self._storage else self.accesses.of(tensor)
+
+    def copy(self, base: Tensor, access: Access, target: Output, packing: bool) -> None:
         """Launch the copy of a view of a stored tensor."""
         expression = identity(access.shape, base.dtype)
         view = None if access.contiguous and base.shape == access.shape else _kernel_view(base.shape, access)
@@ -190,35 +210,39 @@ class Lowerer:
         expression: Expression,
         views: Sequence[View | None],
         inputs: Sequence[Argument],
-        output: Argument,
+        output: Output,
         packing: bool,
     ) -> None:
         """Launch a stand-alone element-wise kernel."""
+        argument, place = output
         if size_of(expression.shape) == 0:
-            self._nothing([output])
+            self._nothing([argument])
             return
-        workload = elementwise.Elementwise(expression, tuple(views) if any(views) else ())
+        workload = elementwise.Elementwise(
+            expression, tuple(views) if any(views) else (), (place,) if place else ()
+        )
         schedule = elementwise.default_schedule(workload, self.target, self.threads)
         self.launch(
             name,
             (workload, schedule),
             lambda function: elementwise.build(workload, schedule, self.target, function),
             inputs,
-            [output],
+            [argument],
             packing=packing,
             flops=float(len(expression.instructions) * size_of(expression.shape)),
         )
 
-    def epilogue(self, group: Group) -> tuple[Expression | None, list[Argument]]:
-        """Return the expression behind an anchor (None if there is none) and its other operands."""
-        expression, operands = expressions.epilogue(group)
-        if not expression.instructions and len(expression.inputs) == 1:
-            return None, []
-        shapes = [operand.shape for operand in expression.inputs[1:]]
-        return expression, [
-            Argument(self.argument(t).storage, shape, t.dtype)
-            for t, shape in zip(operands.tensors, shapes, strict=True)
-        ]
+    def epilogue(self, group: Group) -> tuple[Expression | PlacedExpression | None, list[Argument], Argument]:
+        """Return what an anchor does behind its result (None if nothing), its other operands, and the output."""
+        accesses = self.accesses if group.order is None else None
+        expression, operands = expressions.epilogue(group, None, accesses, unit=True)
+        views, extras = self.read(expression.inputs[1:], operands)
+        output, place = self.output(group)
+        views.append(place)
+        if any(views):
+            return PlacedExpression(expression, tuple(views)), extras, output
+        trivial = not expression.instructions and len(expression.inputs) == 1
+        return None if trivial else expression, extras, output
 
     def packed(
         self,
@@ -239,10 +263,30 @@ class Lowerer:
             self._packed[made] = packed
         return self._packed[made]
 
-    def result(self, group: Group, shape: tuple[int, ...] | None = None) -> Argument:
-        """Return what the group writes, in the shape of its iteration space."""
+    def output(self, group: Group) -> Output:
+        """Return where a group stores its result, in the shape of its loops, and the view of it if it is a part."""
         tensor = group.output
-        return Argument(self.storage(tensor), shape or group.shape, tensor.dtype)
+        base, access = self.accesses.of(tensor)
+        if base is tensor:
+            return Argument(self.storage(tensor), group.stored_shape, tensor.dtype), None
+        place = access.reshaped(group.stored_shape)
+        assert place is not None, "placement has asked can_store"
+        return self.part(base, place)
+
+    def part(self, base: Tensor, place: Access) -> Output:
+        """Return a part of a stored tensor as something to write.
+
+        In the arena it begins as near to the part as alignment allows: equal layers of a dense block then share their
+        kernels.
+        """
+        storage = self.storage(base)
+        if storage.kind != "arena":
+            return Argument(storage, base.shape, base.dtype), _kernel_view(base.shape, place)
+        size = element_bytes(base.dtype)
+        skipped = place.offset * size // ALIGNMENT * ALIGNMENT
+        first = place.offset - skipped // size
+        shape = (first + place.reach + 1,)
+        return Argument(storage, shape, base.dtype, skipped), View(shape, place.strides, first)
 
     # -- groups ------------------------------------------------------------------------------------
 
@@ -276,12 +320,12 @@ class Lowerer:
             # A reshape of a strided view: what the view reads is stored in order.
             base, access = self.accesses.of(base.node.args[0])
             shape = access.shape
-        self.copy(base, access, Argument(Storage("output", index), shape, tensor.dtype), False)
+        self.copy(base, access, (Argument(Storage("output", index), shape, tensor.dtype), None), False)
 
     def _lower_elementwise(self, group: Group) -> None:
         expression, operands = expressions.stand_alone(group, self.accesses)
         views, inputs = self.read(expression.inputs, operands)
-        self.elementwise(group_name(group), expression, views, inputs, self.result(group), group.weight_only)
+        self.elementwise(group_name(group), expression, views, inputs, self.output(group), group.weight_only)
 
     def read(
         self, inputs: Sequence[Operand], operands: expressions.Operands

@@ -89,16 +89,16 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
             lambda name: matmul.build_pack(workload, schedule, lowerer.target, name),
             packing=True,
         )
-    expression, extras = lowerer.epilogue(group)
+    epilogue, extras, output = lowerer.epilogue(group)
     lowerer.launch(
         group_name(group),
-        (workload, schedule, expression),
-        lambda name: matmul.build(workload, schedule, lowerer.target, name, expression),
+        (workload, schedule, epilogue),
+        lambda name: matmul.build(workload, schedule, lowerer.target, name, epilogue),
         [a, b, *extras],
-        [lowerer.result(group, result.shape)],
+        [output],
         packing=group.weight_only,
         flops=float(workload.flops),
     )
 
 
-FAMILIES["matmul"] = Family(_supports, _lower, stores_permuted=True)
+FAMILIES["matmul"] = Family(_supports, _lower, stores_permuted=True, stores_parts=True)

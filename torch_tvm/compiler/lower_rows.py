@@ -50,8 +50,10 @@ def _launch(
     generator: Any,
     workload: Any,
     inputs: list[Argument],
-    shape: tuple[int, ...] | None = None,
 ) -> None:
+    output, place = lowerer.output(group)
+    if place is not None:
+        workload = dataclasses.replace(workload, output_views=(place,))
     schedule = generator.default_schedule(workload, lowerer.target, lowerer.threads)
     build: Callable[[str], Any] = lambda name: generator.build(workload, schedule, lowerer.target, name)  # noqa: E731
     lowerer.launch(
@@ -59,7 +61,7 @@ def _launch(
         (workload, schedule),
         build,
         inputs,
-        [lowerer.result(group, shape)],
+        [output],
         packing=group.weight_only,
         flops=float(2 * group.root.args[0].size),
     )
@@ -207,8 +209,10 @@ def _lower_pool(lowerer: Lowerer, group: Group) -> None:
 
 _SOFTMAX = Family(_supports_softmax, _lower_softmax, takes_source=True, takes_epilogue=False)
 FAMILIES["nn.softmax"] = FAMILIES["nn.log_softmax"] = _SOFTMAX
-FAMILIES["torch_tvm.normalize"] = Family(_supports_normalize, _lower_normalize, takes_source=True)
+FAMILIES["torch_tvm.normalize"] = Family(
+    _supports_normalize, _lower_normalize, takes_source=True, stores_parts=True
+)
 for _name in REDUCTIONS:
-    FAMILIES[_name] = Family(_supports_reduce, _lower_reduce, takes_source=True)
+    FAMILIES[_name] = Family(_supports_reduce, _lower_reduce, takes_source=True, stores_parts=True)
 for _name in _POOLS:
-    FAMILIES[_name] = Family(_supports_pool, _lower_pool)
+    FAMILIES[_name] = Family(_supports_pool, _lower_pool, stores_parts=True)

@@ -13,11 +13,12 @@ from tvm import relax
 from torch_tvm import relay, runtime
 from torch_tvm.kernels.target import parse_target
 
-from . import lower_conv, lower_matmul, lower_rows, passes  # noqa: F401  lower_*: register their families
+from . import lower_concat, lower_conv, lower_matmul, lower_rows, passes  # noqa: F401  lower_*: register their families
 from .expressions import is_elementwise
 from .fusion import Fusion
 from .graph import read_graph
 from .lower_kernels import Lowerer, find_family
+from .placement import share_prefixes
 from .plan import make_plan
 from .relay_to_relax import Orders, relay_to_relax
 from .rewrite import rewrite, rewrite_to_fixpoint
@@ -105,6 +106,7 @@ def compile_function(
     )
     module = optimise(module, num_inputs, opt_level, stages)
     graph = stages.run("read", lambda: read_graph(module, num_inputs))
+    share_prefixes(graph)
     fusion = Fusion(graph, find_family, is_elementwise, opt_level >= 1)
     groups = stages.run("fusion", fusion.partition)
     lowerer = Lowerer(graph, groups, target, int(options.get("threads") or 1))

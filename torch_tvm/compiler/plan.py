@@ -51,7 +51,8 @@ class _Buffers:
 
     def index(self, argument: Argument) -> int:
         storage = argument.storage
-        key = (storage.kind, storage.index, storage.offset, argument.shape, argument.dtype)
+        offset = storage.offset + argument.offset
+        key = (storage.kind, storage.index, offset, argument.shape, argument.dtype)
         if key not in self._known:
             self._known[key] = len(self.buffers)
             self.buffers.append(
@@ -60,7 +61,7 @@ class _Buffers:
                     argument.shape,
                     argument.dtype,
                     index=storage.index,
-                    offset=storage.offset,
+                    offset=offset,
                 )
             )
         return self._known[key]

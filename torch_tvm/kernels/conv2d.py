@@ -20,14 +20,16 @@ from dataclasses import dataclass
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import depthwise, matmul, tiling, tir
+from torch_tvm.kernels import depthwise, matmul, tiling, tir, views
 from torch_tvm.kernels import epilogue as epilogues
 from torch_tvm.kernels.conv_shape import Conv2d, RowTile, copy_padded, row_tiles, tap_ranges
-from torch_tvm.kernels.expression import Expression
+from torch_tvm.kernels.epilogue import PlacedExpression
+from torch_tvm.kernels.expression import Expression, Operand
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.panel import PanelCopy
 from torch_tvm.kernels.register_tile import RegisterTile
 from torch_tvm.kernels.target import CpuTarget
+from torch_tvm.kernels.views import View
 
 __all__ = ["Conv2d", "Schedule", "build", "build_pack", "default_schedule", "packed_shape"]
 
@@ -80,7 +82,16 @@ def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> S
     lanes = target.lanes(w.dtype)
     if w.pointwise:
         flat = matmul.default_schedule(_as_matmul(w), target, threads)
-        return Schedule(flat.rows, flat.vectors, lanes, "peel", flat.row_blocks, flat.chains, flat.parallel)
+        return Schedule(
+            flat.rows,
+            flat.vectors,
+            lanes,
+            "peel",
+            flat.row_blocks,
+            flat.chains,
+            flat.parallel,
+            flat.prefetch,
+        )
     rows, vectors = _tile(w, target, lanes)
     peeled = sum(len(tap_ranges(w, tile)) for tile in row_tiles(w, rows))
     tasks = w.batch * w.groups * -(-w.group_filters // (vectors * lanes))
@@ -122,7 +133,7 @@ def _tile(w: Conv2d, target: CpuTarget, lanes: int) -> tuple[int, int]:
         bodies = sum(len(tap_ranges(w, tile)) for tile in row_tiles(w, rows))
         return tiling.with_compile_time(-(-w.group_filters // width) * step, bodies)
 
-    row_bytes = w.stride[1] * size * (w.channels if w.input_layout == "NHWC" else 1)
+    row_bytes = w.stride[1] * size * (w.pixel_channels if w.input_layout == "NHWC" else 1)
     rows, vectors = min(tiling.register_tiles(target, lanes, w.group_filters, row_bytes), key=cost)
     return max(height for _, height in tir.split_evenly(w.out_width, rows)), vectors
 
@@ -171,7 +182,11 @@ def build_pack(workload: Conv2d, schedule: Schedule, target: CpuTarget, name: st
 
 
 def build(
-    workload: Conv2d, schedule: Schedule, target: CpuTarget, name: str, epilogue: Expression | None = None
+    workload: Conv2d,
+    schedule: Schedule,
+    target: CpuTarget,
+    name: str,
+    epilogue: Expression | PlacedExpression | None = None,
 ) -> PrimFunc:
     """Build the kernel (input, packed weights, extra inputs of the epilogue ..., outputs ...).
 
@@ -222,7 +237,7 @@ def _emit_pointwise(
     w: Conv2d,
     s: Schedule,
     target: CpuTarget,
-    folded: Expression,
+    folded: PlacedExpression,
     source: tir.Buffer,
     weight: tir.Buffer,
     rest: Sequence[tir.Buffer],
@@ -232,7 +247,8 @@ def _emit_pointwise(
         s.rows, s.vectors, s.lanes, "packed", s.row_blocks, s.chains, s.parallel, s.prefetch
     )
     finish = epilogues.bind(folded, rest, s.lanes)
-    left = tir.reshaped(source, product.a.shape, w.dtype)
+    rows = View(w.input_shape, (w.pixel_channels, 1), w.first_channel)
+    left = views.strided(source, Operand(product.a.shape, w.dtype), rows)
     right = tir.reshaped(weight, matmul.packed_shape(product, flat), w.dtype)
     matmul.emit(product, flat, target, left, right, finish)
 
@@ -322,7 +338,7 @@ def _flat_input_shape(w: Conv2d) -> tuple[int, int, int]:
     """Image, row (of a channel when NCHW), and what is contiguous in it."""
     if w.input_layout == "NCHW":
         return (w.batch, w.channels * w.height, w.width)
-    return (w.batch, w.height, w.width * w.channels)
+    return (w.batch, w.height, w.width * w.pixel_channels)
 
 
 @dataclass(frozen=True)
@@ -352,7 +368,8 @@ class _Operands:
             for _ in range(s.chains)
         ]
         # Kernel columns and channels are one loop where they are neighbours in memory.
-        joined = w.input_layout == "NHWC" and w.groups == 1 and w.dilation[1] == 1
+        dense = w.input_layout == "NHWC" and w.pixel_channels == w.channels
+        joined = dense and w.groups == 1 and w.dilation[1] == 1
         with tir.loop_between(*w.rows_inside(y)) as r:
             row = y * w.stride[0] - w.padding[0] + r * w.dilation[0]
             for from_tap, to_tap, pixels in tap_ranges(w, tile):
@@ -389,11 +406,11 @@ class _Operands:
         if s.prefetch:
             for v in range(s.vectors):
                 tir.prefetch(self.weight, (group, panel, r, at + s.prefetch, v * s.lanes))
-        channel = group * w.group_channels + k
+        channel = w.first_channel + group * w.group_channels + k
         for pixel in pixels:
             column = (first + pixel) * w.stride[1] - w.padding[1] + tap * w.dilation[1]
             if w.input_layout == "NCHW":
                 scalar = self.source[image, channel * w.height + row, column]
             else:
-                scalar = self.source[image, row, column * w.channels + channel]
+                scalar = self.source[image, row, column * w.pixel_channels + channel]
             chain.multiply_add(pixel, scalar, vectors)

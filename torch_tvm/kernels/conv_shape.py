@@ -27,6 +27,8 @@ class Conv2d:
         Top, left, bottom, right.
     input_layout
         "NHWC" or "NCHW", the order of the input's dimensions; the output is NHWC.
+    input_slice
+        (first channel, channels of a pixel in memory) where the input is some channels of a larger NHWC tensor.
 
     Examples
     --------
@@ -48,6 +50,7 @@ class Conv2d:
     groups: int = 1
     dtype: str = "float32"
     input_layout: str = "NHWC"
+    input_slice: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no convolution."""
@@ -60,6 +63,20 @@ class Conv2d:
             raise ValueError(f"the kernel is larger than the padded input in {self}")
         if self.input_layout not in ("NHWC", "NCHW"):
             raise ValueError(f"expected input_layout 'NHWC' or 'NCHW', got {self.input_layout!r}")
+        if self.input_slice is not None and self.input_layout != "NHWC":
+            raise ValueError(f"only an NHWC input can be a slice of channels, got {self}")
+        if self.first_channel < 0 or self.first_channel + self.channels > self.pixel_channels:
+            raise ValueError(f"the channels lie outside a pixel in {self}")
+
+    @property
+    def first_channel(self) -> int:
+        """Where in a pixel the input's channels begin."""
+        return self.input_slice[0] if self.input_slice is not None else 0
+
+    @property
+    def pixel_channels(self) -> int:
+        """Channels of a pixel in memory."""
+        return self.input_slice[1] if self.input_slice is not None else self.channels
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -91,7 +108,7 @@ class Conv2d:
         """Shape of the input tensor."""
         if self.input_layout == "NCHW":
             return (self.batch, self.channels, self.height, self.width)
-        return (self.batch, self.height, self.width, self.channels)
+        return (self.batch, self.height, self.width, self.pixel_channels)
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
@@ -148,6 +165,7 @@ class Conv2d:
             height=self.height + top + bottom,
             width=self.width + left + right,
             padding=(0, 0, 0, 0),
+            input_slice=None,
         )
 
 
@@ -209,7 +227,11 @@ def copy_padded(
     top, left, bottom, right = w.padding
     planes, depth = (w.channels, 1) if w.input_layout == "NCHW" else (1, w.channels)
     rows, run = w.height + top + bottom, (left + w.width + right) * depth
-    flat_source = tir.reshaped(source, (w.batch, planes, w.height, w.width * depth), w.dtype)
+    flat_source = tir.reshaped(
+        source,
+        (w.batch, planes, w.height, math.prod(w.input_shape) // (w.batch * planes * w.height)),
+        w.dtype,
+    )
     flat_target = tir.reshaped(target, (planes, rows, run), w.dtype)
     with tir.loop(planes * rows, parallel=parallel) as task:
         plane, row = tir.unravel(task, (planes, rows))
@@ -225,9 +247,22 @@ def copy_padded(
             value = tir.load(flat_source, (image, plane, row - top, i), n)
             tir.store(flat_target, value, (plane, row, left * depth + i), n)
 
+        def copy_pixels() -> None:
+            with tir.loop(w.width) as x:
+
+                def copy_channels(c: tir.Index, n: int) -> None:
+                    at = x * w.pixel_channels + w.first_channel + c
+                    value = tir.load(flat_source, (image, plane, row - top, at), n)
+                    tir.store(flat_target, value, (plane, row, (left + x) * depth + c), n)
+
+                tir.for_run(depth, lanes, copy_channels)
+
         def copy_row() -> None:
             fill(0, left * depth)
-            tir.for_run(w.width * depth, lanes, copy)
+            if w.input_slice is None:
+                tir.for_run(w.width * depth, lanes, copy)
+            else:
+                copy_pixels()
             fill((left + w.width) * depth, right * depth)
 
         if not top and not bottom:

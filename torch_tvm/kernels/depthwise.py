@@ -152,7 +152,7 @@ class _Depthwise:
                         column = pixel * w.stride[1] - w.padding[1] + tap * w.dilation[1]
                         if column not in columns:
                             at = first * w.stride[1] + column
-                            columns[column] = read(self.source, [image, row, at, channel])
+                            columns[column] = read(self.source, [image, row, at, w.first_channel + channel])
                         sums[pixel] = tir.multiply_add(
                             columns[column], taps, sums[pixel], w.dtype, lanes, fused=self.target.has_fma
                         )

@@ -10,13 +10,53 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch_tvm.kernels import tir
+from torch_tvm.kernels import tir, views
 from torch_tvm.kernels.expression import Expression, Operand, emit, identity
+from torch_tvm.kernels.views import View
 
 # Instructions that are one or two machine instructions a vector. Anything else (exp, erf, division ...) is
 # emitted once in a loop over the tile rather than once for each of its two dozen vectors.
 _CHEAP = frozenset(["add", "subtract", "multiply", "relu", "maximum", "minimum", "negative", "clip"])
 _MAX_UNROLLED_INSTRUCTIONS = 4
+
+
+@dataclass(frozen=True)
+class PlacedExpression:
+    """An epilogue some of whose operands are parts of larger tensors.
+
+    Parameters
+    ----------
+    expression
+        What is computed.
+    views
+        One `View` or None (contiguous, of the operand's own shape) for each of inputs 1 and up, then for each output. The
+        last dimension has unit stride, or one element.
+    """
+
+    expression: Expression
+    views: tuple[View | None, ...]
+
+    def __post_init__(self) -> None:
+        """Check the views against the expression."""
+        operands = self.operands
+        if len(self.views) != len(operands):
+            raise ValueError(f"there are {len(operands)} operands and outputs, got {len(self.views)} views")
+        for view, operand in zip(self.views, operands, strict=True):
+            if view is None:
+                continue
+            view.check(operand.shape, "an operand of an epilogue")
+            if operand.shape and operand.shape[-1] > 1 and view.strides[-1] != 1:
+                raise ValueError(f"the last dimension of {operand} is not contiguous in {view}")
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """Inputs 1 and up, then the outputs."""
+        return (*self.expression.inputs[1:], *self.expression.output_operands)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the output tensor."""
+        return self.expression.shape
 
 
 @dataclass(frozen=True)
@@ -76,66 +116,83 @@ def _load_operand(
     return tir.load_partial(buffer, position, count=count, dtype=operand.dtype, lanes=lanes)
 
 
-def resolve(expression: Expression | None, shape: tuple[int, ...], dtype: str) -> Expression:
+def resolve(
+    epilogue: Expression | PlacedExpression | None, shape: tuple[int, ...], dtype: str
+) -> PlacedExpression:
     """Return the epilogue to use, checked against the anchor that it is for.
 
     Parameters
     ----------
-    expression
+    epilogue
         The caller's epilogue; `None` stores the result as it is.
     shape
         Shape of the anchor's output tensor.
     dtype
         Dtype that the anchor computes.
     """
-    if expression is None:
-        return identity(shape, dtype)
+    if epilogue is None:
+        epilogue = identity(shape, dtype)
+    if isinstance(epilogue, Expression):
+        operands = len(epilogue.inputs[1:]) + len(epilogue.outputs)
+        epilogue = PlacedExpression(epilogue, (None,) * operands)
+    expression = epilogue.expression
     anchor = expression.inputs[0] if expression.inputs else None
     if expression.shape != shape or anchor != Operand(shape, dtype):
         raise ValueError(
             f"the epilogue's shape and first input must be {Operand(shape, dtype)}, the result of the"
             f" kernel; got shape {expression.shape}, first input {anchor}"
         )
-    return expression
+    return epilogue
 
 
-def parameters(expression: Expression) -> tuple[list[tir.Parameter], list[tir.Parameter]]:
+def parameters(epilogue: PlacedExpression) -> tuple[list[tir.Parameter], list[tir.Parameter]]:
     """Return the kernel parameters that an epilogue adds: other inputs, and outputs."""
-    extras = [
-        tir.Parameter(f"extra{i}", operand.shape, operand.dtype)
-        for i, operand in enumerate(expression.inputs[1:])
+    count = len(epilogue.expression.inputs) - 1
+    found = [
+        tir.Parameter(
+            f"extra{k}" if k < count else f"output{k - count}",
+            operand.shape if view is None else view.buffer_shape,
+            operand.dtype,
+        )
+        for k, (operand, view) in enumerate(zip(epilogue.operands, epilogue.views, strict=True))
     ]
-    outputs = [
-        tir.Parameter(f"output{i}", operand.shape, operand.dtype)
-        for i, operand in enumerate(expression.output_operands)
-    ]
-    return extras, outputs
+    return found[:count], found[count:]
 
 
-def bind(expression: Expression, buffers: Sequence[tir.Buffer], lanes: int) -> Epilogue:
+def bind(epilogue: PlacedExpression, buffers: Sequence[tir.Buffer], lanes: int) -> Epilogue:
     """Return the epilogue on a kernel's buffers, extra inputs then outputs, which may have other dimensions."""
-    operands = [*expression.inputs[1:], *expression.output_operands]
     shaped = [
         tir.reshaped(buffer, operand.shape, operand.dtype)
-        for buffer, operand in zip(buffers, operands, strict=True)
+        if view is None
+        else views.strided(buffer, operand, view)
+        for buffer, operand, view in zip(buffers, epilogue.operands, epilogue.views, strict=True)
     ]
-    extras = len(expression.inputs) - 1
-    return Epilogue(expression, shaped[:extras], shaped[extras:], lanes)
+    extras = len(epilogue.expression.inputs) - 1
+    return Epilogue(epilogue.expression, shaped[:extras], shaped[extras:], lanes)
 
 
-def fold(expression: Expression, shape: tuple[int, ...]) -> Expression | None:
+def fold(epilogue: PlacedExpression, shape: tuple[int, ...]) -> PlacedExpression | None:
     """Return the epilogue on the output in another shape with as many columns, `None` where an operand forbids it.
 
     Operands may have all of the output's elements, or be the same for all of its rows.
     """
+    expression = epilogue.expression
     if shape == expression.shape:
-        return expression
-    inputs = []
-    for operand in expression.inputs:
+        return epilogue
+    inputs = [expression.inputs[0]]
+    folded: list[View | None] = []
+    for operand, view in zip(epilogue.operands, epilogue.views, strict=True):
         if math.prod(operand.shape) == math.prod(shape):
             inputs.append(Operand(shape, operand.dtype))
         elif math.prod(operand.shape[:-1]) == 1:
             inputs.append(Operand(operand.shape[-1:], operand.dtype))
         else:
             return None
-    return Expression(tuple(inputs), expression.instructions, expression.outputs, shape)
+        folded.append(view and views.folded(view, operand.shape, inputs[-1].shape))
+        if view is not None and folded[-1] is None:
+            return None
+    inputs[0] = Operand(shape, inputs[0].dtype)
+    count = len(expression.inputs)
+    return PlacedExpression(
+        Expression(tuple(inputs[:count]), expression.instructions, expression.outputs, shape), tuple(folded)
+    )

@@ -20,6 +20,7 @@ from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import epilogue as epilogues
 from torch_tvm.kernels import tiling, tir
+from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.panel import PanelCopy
@@ -242,7 +243,11 @@ def build_pack(workload: Matmul, schedule: Schedule, target: CpuTarget, name: st
 
 
 def build(
-    workload: Matmul, schedule: Schedule, target: CpuTarget, name: str, epilogue: Expression | None = None
+    workload: Matmul,
+    schedule: Schedule,
+    target: CpuTarget,
+    name: str,
+    epilogue: Expression | PlacedExpression | None = None,
 ) -> PrimFunc:
     """Build the kernel (a, b or packed, extra inputs of the epilogue ..., outputs ...).
 

@@ -76,6 +76,21 @@ def broadcast_strides(view: View, shape: Sequence[int], target: Sequence[int]) -
     return (*[0] * missing, *own)
 
 
+def folded(view: View, shape: Sequence[int], target: Sequence[int]) -> View | None:
+    """View an operand in a shape that merges some neighbouring dimensions; None where strides cannot say it."""
+    strides: list[int] = []
+    axes = list(zip(shape, view.strides, strict=True))
+    for size in target:
+        group: list[tuple[int, int]] = []
+        while axes and math.prod(n for n, _ in group) * axes[0][0] <= size:
+            group.append(axes.pop(0))
+        merged = collapse([n for n, _ in group], [[stride for _, stride in group]])
+        if math.prod(n for n, _ in group) != size or len(merged.sizes) > 1:
+            return None
+        strides.append(merged.strides[0][0])
+    return None if axes else View(view.buffer_shape, tuple(strides), view.offset)
+
+
 @dataclass(frozen=True)
 class Space:
     """A loop nest, outermost first, and each operand's strides over its loops."""
@@ -126,6 +141,18 @@ def flat(buffer: Any, shape: Sequence[int], dtype: str) -> Memory:
     """Flatten a parameter of a kernel."""
     stored, size = Memory(None, dtype).stored_dtype, max(1, math.prod(shape))
     return Memory(T.decl_buffer((size,), stored, data=buffer.data, align=tir.element_bytes(dtype)), dtype)
+
+
+def strided(buffer: Any, operand: Operand, view: View) -> Any:
+    """Declare the elements of a buffer that a view takes as a buffer of the operand's shape."""
+    return T.decl_buffer(
+        operand.shape,
+        operand.dtype,
+        data=buffer.data,
+        strides=list(view.strides),
+        elem_offset=view.offset,
+        align=tir.element_bytes(operand.dtype),
+    )
 
 
 def load(memory: Memory, offset: Index, stride: int, lanes: int) -> Any:
