@@ -44,6 +44,7 @@ asan: .venv/installed
 	$(CONFIGURE) -B build/asan -DTORCH_TVM_SANITIZE=address
 	$(BIN)/ninja -C build/asan -j$(JOBS)
 	cp -rsn $(CURDIR)/torch_tvm/. build/asan/torch_tvm
+	ln -sfn $(CURDIR)/csrc build/asan/csrc
 	PYTHONPATH=$(CURDIR)/build/asan:$(CURDIR) LD_PRELOAD="$(foreach library,asan stdc++,$(shell gcc -print-file-name=lib$(library).so))" \
 		ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest $(ASAN_TESTS)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +260,20 @@ def test_constants_keep_their_bits() -> None:
     table = values([3, 3], torch.bfloat16)
     check(lambda t: t * table.float()[0] + 1e-20 + 16777217.0, x)
     check(lambda t: t + float("nan"), x)
+
+
+def test_convolutions_do_not_import_the_compiler_of_torch() -> None:
+    """Their meta kernels in torch are Python, and the first one imports sympy and torch._dynamo: 1.5 s."""
+    program = """
+import sys, torch, torch_tvm
+network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4), torch.nn.ReLU())
+image = torch.randn(1, 3, 8, 8)
+traced = torch.jit.trace(network.eval(), image, check_trace=False)
+before = "torch._dynamo" in sys.modules or "sympy" in sys.modules
+torch_tvm.to_relay(traced, (image,))
+print(before, "torch._dynamo" in sys.modules, "sympy" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["False", "False", "False"]

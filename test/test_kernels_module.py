@@ -37,11 +37,11 @@ def blocks_kernel(rows: int, columns: int) -> PrimFunc:
     return te.create_prim_func([source, te.compute((rows,), lambda row: total[row] * 2.0)])
 
 
-@pytest.mark.parametrize(("threads", "checked"), [(1, True), (2, False)])
-def test_many_kernels(threads: int, checked: bool) -> None:
+@pytest.mark.parametrize(("cpus", "checked"), [({0}, True), (None, False)])
+def test_many_kernels(cpus: set[int] | None, checked: bool) -> None:
     functions = {f"scale_{i}": scale_kernel(float(i)) for i in range(11)}
     functions["blocks"] = blocks_kernel(3, 5)
-    compiled = compile_kernels(functions, host_target(), threads, checked=checked)
+    compiled = compile_kernels(functions, host_target(), cpus=cpus, checked=checked)
     assert list(sorted(compiled)) == sorted(functions)
     gc.collect()
     source = torch.randn(37)

@@ -188,7 +188,7 @@ SCRIPT = textwrap.dedent("""
 """)
 
 
-def run_script(body: str) -> str:
+def run_script(body: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", SCRIPT + textwrap.dedent(body)],
         cwd=Path(__file__).parent.parent,
@@ -196,7 +196,7 @@ def run_script(body: str) -> str:
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, "PYTHONPATH": "."},
+        env={**os.environ, "PYTHONPATH": ".", **environment},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -241,3 +241,18 @@ def test_forked_child_runs_loops_by_itself() -> None:
             print("child hangs")
     """)
     assert output == "child 0 2"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_cpus_are_all_that_threads_are_bound_to() -> None:
+    """Bound by OpenMP, the main thread's own affinity is one CPU: compiling on that alone takes twice as long."""
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    output = run_script(
+        """
+        from torch_tvm.runtime import usable_cpus
+        torch.set_num_threads(2)
+        print(*sorted(os.sched_getaffinity(0)), "of", *sorted(usable_cpus()))
+        """,
+        GOMP_CPU_AFFINITY=f"{first} {second}",
+    )
+    assert output == f"{first} of {first} {second}"

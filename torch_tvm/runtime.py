@@ -6,6 +6,7 @@ constructed and runs it at every call.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -231,3 +232,23 @@ def arena_bytes() -> int:
 def release_memory() -> None:
     """Give back idle arenas and what was packed from weights that are gone."""
     tvm_ffi.get_global_func("torch_tvm.runtime.release_memory")()
+
+
+def usable_cpus() -> set[int]:
+    """Return the numbers of the CPUs that this process may use.
+
+    Those of the thread that calls may be fewer: GOMP_CPU_AFFINITY and OMP_PROC_BIND bind the main thread to one.
+
+    Returns
+    -------
+    set of int
+        At least one number.
+
+    Examples
+    --------
+    >>> import os
+    >>> from torch_tvm.runtime import usable_cpus
+    >>> usable_cpus() >= os.sched_getaffinity(0)
+    True
+    """
+    return {*os.sched_getaffinity(0), *tvm_ffi.get_global_func("torch_tvm.runtime.thread_cpus")()}

@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/ir/constants.h>
 
 #include "convert/cpu_strides.h"
+#include "convert/shape_rules.h"
 
 namespace torch_tvm::convert {
 namespace {
@@ -138,7 +139,8 @@ void Evaluator::RunOperator(const Node* node) {
   const std::vector<c10::IValue> originals = inputs_;
   for (c10::IValue& input : inputs_) input = WithTwins(input);
   if (schema != nullptr) MoveDevices(*schema, !from_tensors, inputs_);
-  std::vector<c10::IValue> outputs = Call(node, inputs_);
+  auto ruled = schema != nullptr ? OutputsByRule(*schema, inputs_) : std::nullopt;
+  std::vector<c10::IValue> outputs = ruled ? std::move(*ruled) : Call(node, inputs_);
   if (schema != nullptr) CorrectStrides(schema->name(), inputs_, outputs);
   if (!from_tensors && HoldsTensor(outputs) && AllOfOneElement(outputs)) {
     outputs = Call(node, originals);

@@ -3,11 +3,14 @@
 #include <ATen/Parallel.h>
 #include <omp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <tvm/ffi/extra/c_env_api.h>
+#include <tvm/ffi/reflection/registry.h>
 #include <tvm/ffi/tvm_ffi.h>
 
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 namespace torch_tvm::runtime {
 namespace {
@@ -94,6 +97,25 @@ int ParallelBarrier(int task, ParallelGroup* group) {
 
 }  // namespace
 
+// On which torch's threads may run.
+std::vector<int64_t> ThreadCpus() {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+#pragma omp parallel num_threads(at::get_num_threads())
+  {
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    sched_getaffinity(0, sizeof(own), &own);
+#pragma omp critical
+    CPU_OR(&cpus, &cpus, &own);
+  }
+  std::vector<int64_t> found;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &cpus)) found.push_back(cpu);
+  }
+  return found;
+}
+
 void UseTorchThreads() {
   TVM_FFI_CHECK_SAFE_CALL(TVMFFIEnvModRegisterContextSymbol(
       "__TVMBackendParallelLaunch", reinterpret_cast<void*>(&ParallelLaunch)));
@@ -108,6 +130,13 @@ const bool installed = [] {
   pthread_atfork(nullptr, nullptr, [] { is_forked_child.store(true, std::memory_order_relaxed); });
   return true;
 }();
+
+TVM_FFI_STATIC_INIT_BLOCK() {
+  tvm::ffi::reflection::GlobalDef().def("torch_tvm.runtime.thread_cpus", [] {
+    const auto cpus = is_forked_child ? std::vector<int64_t>{} : ThreadCpus();
+    return tvm::ffi::Array<int64_t>(cpus.begin(), cpus.end());
+  });
+}
 
 }  // namespace
 }  // namespace torch_tvm::runtime

@@ -29,7 +29,7 @@ def build_kernels(launches: Sequence[Launch], target: CpuTarget) -> dict[Kernel,
     for launch in launches:
         arguments = [(a.shape, a.dtype) for a in (*launch.inputs, *launch.outputs)]
         check_arguments(functions[names[launch.kernel]], arguments)
-    compiled = compile_kernels(functions, target, checked=False)
+    compiled = compile_kernels(functions, target, cpus=runtime.usable_cpus(), checked=False)
     return {kernel: (name, compiled[name]) for kernel, name in names.items()}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import tvm
 import tvm_ffi
+from tqdm import tqdm
 from tvm import s_tir, tirx
 from tvm.tirx import PrimFunc
 
@@ -65,7 +67,11 @@ def _build(
 
 
 def compile_kernels(
-    functions: Mapping[str, PrimFunc], target: CpuTarget, threads: int | None = None, *, checked: bool = True
+    functions: Mapping[str, PrimFunc],
+    target: CpuTarget,
+    *,
+    cpus: Collection[int] | None = None,
+    checked: bool = True,
 ) -> dict[str, tvm_ffi.Function]:
     """Compile the kernels of a plan.
 
@@ -75,8 +81,8 @@ def compile_kernels(
         The kernels by the names that they get in the generated code, and in profiles.
     target
         The CPU to generate code for.
-    threads
-        Threads that compile at once; all CPUs of this process by default.
+    cpus
+        CPUs to compile on, a thread for each; by default those that the calling thread may use.
     checked
         Whether each call checks shapes, dtypes and strides of its tensors. The checks of a kernel with four
         tensors take 20 ms to compile; a caller that has applied `check_arguments` can do without.
@@ -87,17 +93,29 @@ def compile_kernels(
         For each name a function that takes the kernel's tensors in the order of its parameters.
     """
     names = list(functions)
-    workers = min(threads or len(os.sched_getaffinity(0)), len(names))
     if not names:
         return {}
+    cpus = cpus or os.sched_getaffinity(0)
+    workers = min(len(cpus), len(names))
     modules = max(workers, -(-len(names) // _FUNCTIONS_PER_MODULE))
     batches = [{name: functions[name] for name in names[first::modules]} for first in range(modules)]
-    if workers == 1:
-        built = [_build(batch, target.tvm, checked=checked) for batch in batches]
-    else:
-        with ThreadPoolExecutor(workers, thread_name_prefix="torch_tvm_compile") as pool:
-            built = list(pool.map(lambda batch: _build(batch, target.tvm, checked=checked), batches))
-    return {name: function for batch in built for name, function in batch.items()}
+    compiled: dict[str, tvm_ffi.Function] = {}
+    with (
+        ThreadPoolExecutor(workers, "torch_tvm_compile", _run_on, (cpus,)) as pool,
+        tqdm(
+            desc="torch_tvm", total=len(names), unit="kernel", delay=1, leave=False, disable=None
+        ) as progress,
+    ):
+        for batch in pool.map(lambda batch: _build(batch, target.tvm, checked=checked), batches):
+            compiled |= batch
+            progress.update(len(batch))
+    return compiled
+
+
+def _run_on(cpus: Collection[int]) -> None:
+    """Let this thread run on some CPUs, wherever the thread that started it was bound."""
+    with contextlib.suppress(OSError):  # a CPU may have gone meanwhile
+        os.sched_setaffinity(0, cpus)
 
 
 def check_arguments(function: PrimFunc, arguments: Sequence[tuple[tuple[int, ...], str]]) -> None:
