@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 JOBS ?= $(shell nproc)
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
@@ -11,10 +12,18 @@ CCACHE := $(shell command -v ccache)
 CONFIGURE = $(BIN)/cmake -S . -G Ninja -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
 	-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=$(CCACHE))
 
-.PHONY: demo test lint format pytest test-package asan build clean
+.PHONY: demo bench test lint format pytest test-package asan build clean
 
 demo: build
 	$(BIN)/python benchmarks/resnet18.py $(DEMO_ARGS)
+
+# torch_tvm beside the other runtimes, which are installed beside it: requirements.txt keeps torch what it is.
+bench: build .venv/bench-installed
+	$(BIN)/python benchmarks/peers.py $(BENCH_ARGS)
+
+.venv/bench-installed: .venv/installed requirements-bench.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c requirements.txt -r requirements-bench.txt
+	@touch $@
 
 test: lint pytest
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # started as a script, as the README does
 
 from benchmarks.command_line import pin, positive
+from benchmarks.machine import processor
 
 if TYPE_CHECKING:
     from benchmarks.measure import Result
@@ -36,14 +37,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=positive, default=7, help="rounds; the median counts")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="append time and figures to FILE")
     return parser.parse_args()
-
-
-def processor() -> str:
-    """Return the CPU's name as Linux has it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def banner(options: argparse.Namespace) -> None:

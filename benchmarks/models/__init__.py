@@ -6,6 +6,7 @@ configurations that the package ``transformers`` has by default.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,6 +37,19 @@ def _image(batch: int) -> Tensor:
 
 def _tokens(vocabulary: int) -> Callable[[int], Tensor]:
     return lambda batch: torch.randint(0, vocabulary, (batch, 128))
+
+
+def find_model(name: str) -> Model:
+    """Return a model of `MODELS`, or one that a module of the user's has, as ``"package.module:attribute"``."""
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        model = getattr(importlib.import_module(module), attribute)
+        if not isinstance(model, Model):
+            raise ValueError(f"{name} is a {type(model).__name__}, not a Model")
+        return model
+    if name not in MODELS:
+        raise ValueError(f"no model {name!r}; there are {', '.join(MODELS)}")
+    return MODELS[name]
 
 
 MODELS = {
