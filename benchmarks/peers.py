@@ -8,7 +8,6 @@ models can be measured one by one.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import os
 import statistics
@@ -116,8 +115,9 @@ def prepared(started: Iterable[Worker], model: dict[str, Any]) -> list[Worker]:
             answer = worker.ask("prepare")
             model["parameters"] = answer["parameters"]
             entry["difference"] = rounded(answer["difference"], 2)
-            if "fallbacks" in answer:
-                entry["fallbacks"] = answer["fallbacks"]
+            for key in ("groups", "fallbacks", "interpreter"):
+                if key in answer:
+                    entry[key] = answer[key]
             if not answer["difference"] <= TOLERANCE:
                 raise WorkerError(
                     f"differs from eager PyTorch by {answer['difference']:.1e} of its largest output"
@@ -162,13 +162,15 @@ def measure_first_calls(
     """Fill in seconds of preparation and first call: medians over processes."""
     for runtime in runtimes:
         answers = []
-        with contextlib.suppress(WorkerError):
+        entry = model["runtimes"].setdefault(runtime, {})
+        try:
             for _ in range(options.rounds):
                 with workers([runtime], name, options.batch, options.cpus, fresh_caches=True) as (worker,):
                     answers.append(worker.ask("prepare"))
-        if not answers:
+        except WorkerError as error:
+            entry["error"] = str(error)
+            print(f"  {runtime}: {error}", flush=True)
             continue
-        entry = model["runtimes"].setdefault(runtime, {})
         for key in ("prepare_seconds", "first_call_seconds"):
             entry[key] = rounded(statistics.median(answer[key] for answer in answers), 3)
         print(
@@ -182,18 +184,16 @@ def measure_memory(
 ) -> None:
     """Fill in bytes."""
     for runtime in runtimes:
+        entry = model["runtimes"].setdefault(runtime, {})
         try:
             with workers([runtime], name, options.batch, options.cpus) as (worker,):
                 found = worker.ask("memory")
         except WorkerError as error:
+            entry["error"] = str(error)
             print(f"  {runtime}: {error}", flush=True)
             continue
-        model["runtimes"].setdefault(runtime, {})["memory"] = found
-        figures = ", ".join(
-            f"{key} {found[key] / 1e6:.0f} MB"
-            for key in found
-            if key not in ("groups", "compiled", "fallbacks")
-        )
+        entry["memory"] = found
+        figures = ", ".join(f"{key} {size / 1e6:.0f} MB" for key, size in found.items())
         print(f"  {runtime}: {figures}", flush=True)
 
 

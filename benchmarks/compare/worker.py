@@ -97,7 +97,10 @@ class Session:
         import torch_tvm
 
         stats = torch_tvm.stats()
-        return {key: stats[key] for key in ("groups", "compiled", "fallbacks", "packed_bytes")}
+        return {
+            **{key: stats[key] for key in ("groups", "compiled", "fallbacks", "packed_bytes")},
+            "interpreter": sum(decision["kept"] == "interpreter" for decision in stats["guard"]),
+        }
 
     @staticmethod
     def _difference(output: Any, expected: Any) -> float:
@@ -138,7 +141,7 @@ class Session:
             "loaded": loaded,
             "first_call": first - loaded,
             "later_calls": resident("VmHWM") - loaded,
-            **self._stats(),
+            **({"packed_bytes": stats["packed_bytes"]} if (stats := self._stats()) else {}),
         }
 
     def kernels(self, calls: int) -> dict[str, Any]:
