@@ -11,6 +11,7 @@ tile that fits the registers (`rows * vectors + vectors + 1 <= 32`); with one ro
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -147,7 +148,8 @@ class Schedule:
     parallel
         Whether tasks run in parallel.
     prefetch
-        Rows of a packed panel that are prefetched ahead.
+        Rows that packed panels are prefetched ahead. Where that is a whole panel, the tiles that read a panel share
+        the prefetching of the next one, so that memory is never idle.
     """
 
     rows: int
@@ -168,7 +170,7 @@ class Schedule:
 def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> Schedule:
     """Choose tiles that fit the registers and waste least, and tasks that keep `threads` threads busy."""
     workload = workload.with_contiguous_rows()
-    lanes = target.lanes(workload.dtype)
+    lanes, size = target.lanes(workload.dtype), tir.element_bytes(workload.dtype)
     rows, vectors = _tile(workload, target, lanes)
     tiles = -(-workload.m // rows)
     right = "packed" if workload.packed else "copied"
@@ -176,7 +178,8 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
         right = "direct"
     panels = -(-workload.n // (vectors * lanes))
     tasks = panels * math.prod(workload.batch.values())
-    bytes_of_b = workload.n * workload.k * tir.element_bytes(workload.dtype)
+    panel_sets = math.prod(workload.batch[axis] for axis in _packed_batch(workload))
+    bytes_of_b = panel_sets * workload.n * workload.k * size
     parallel = tiling.worth_threads(workload.flops, bytes_of_b, lanes, threads)
     return Schedule(
         rows=rows,
@@ -186,7 +189,11 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
         row_blocks=tiling.blocks(tasks, tiles, threads) if parallel else 1,
         chains=tiling.chains(rows, vectors, workload.k),
         parallel=parallel,
-        prefetch=tiling.prefetch_rows(rows, bytes_of_b) if workload.packed else 0,
+        prefetch=(
+            tiling.prefetch_rows(rows, bytes_of_b, workload.k, tiles, vectors * lanes * size)
+            if workload.packed
+            else 0
+        ),
     )
 
 
@@ -364,14 +371,15 @@ class _Product:
             with tir.loop_between(
                 tir.clamp_index(low - first_tile, 0, count), tir.clamp_index(high - first_tile, 0, count)
             ) as i:
-                self._tile(batch, first_row + i * rows, rows, panel, columns, vectors)
+                load = functools.partial(vectors, first_tile + i)
+                self._tile(batch, first_row + i * rows, rows, panel, columns, load)
             first_tile += count
             first_row += count * rows
 
     def _right_operand(
         self, batch: Mapping[str, tir.Index], panel: tir.Index, columns: int | None
-    ) -> Callable[[tir.Index], list[tir.Value]]:
-        """Return what loads row k of the panel."""
+    ) -> Callable[[tir.Index, tir.Index], list[tir.Value]]:
+        """Return what loads row k of the panel for a tile: a function of the number of the tile and of k."""
         w, s = self.workload, self.schedule
         if s.right == "packed":
             position = [batch[axis] for axis in _packed_batch(w)]
@@ -386,7 +394,7 @@ class _Product:
             return self._panel_loads(copied, [], 0)
         counts = [min(s.lanes, (columns or s.width) - v * s.lanes) for v in range(s.vectors)]
 
-        def load(k: tir.Index) -> list[tir.Value]:
+        def load(tile: tir.Index, k: tir.Index) -> list[tir.Value]:
             first = [
                 w.b.index({**batch, "k": k, "n": panel * s.width + v * s.lanes}) for v in range(s.vectors)
             ]
@@ -400,13 +408,16 @@ class _Product:
 
     def _panel_loads(
         self, buffer: tir.Buffer, outer: list[tir.Index], prefetch: int
-    ) -> Callable[[tir.Index], list[tir.Value]]:
+    ) -> Callable[[tir.Index, tir.Index], list[tir.Value]]:
         s = self.schedule
+        tiles = -(-self.workload.m // s.rows) if prefetch >= self.workload.k else 1
+        lines = -(-s.vectors // tiles) if prefetch else 0
 
-        def load(k: tir.Index) -> list[tir.Value]:
+        def load(tile: tir.Index, k: tir.Index) -> list[tir.Value]:
             vectors = [T.bind(tir.load(buffer, (*outer, k, v * s.lanes), s.lanes)) for v in range(s.vectors)]
-            for v in range(s.vectors if prefetch else 0):
-                tir.prefetch(buffer, (*outer, k + prefetch, v * s.lanes))
+            first = tile * lines if tiles > 1 else 0
+            for line in range(lines):
+                tir.prefetch(buffer, (*outer, k + prefetch, (first + line) * s.lanes))
             return vectors
 
         return load

@@ -12,6 +12,8 @@ _MAX_ROWS, _MAX_ALIASING_ROWS, _ALIASING_BYTES = 14, 8, 4096
 # Bytes a cycle at which a panel of this size at most streams into registers: from L1, L2, L3 (Zen 5, measured on
 # 3x3 convolutions of 512 channels at 7x7: 754 us with 7 x 32 tiles, 1020 us with 4 x 64 and 3 x 64).
 _STREAMS = ((24 * 1024, 128), (640 * 1024, 32), (1 << 62, 12))
+# A panel and the next one must fit L2 together.
+_PREFETCHED_PANEL_BYTES = 256 * 1024
 # Two FMA a cycle at 4 GHz.
 _FMA_PER_NANOSECOND = 8
 # From L3: 1x512x1000 takes 21 us for 2 MB of weights.
@@ -57,13 +59,21 @@ def with_compile_time(cycles: float, bodies: int) -> float:
     return cycles * (1 + 0.015 * bodies)
 
 
-def prefetch_rows(rows: int, weight_bytes: int) -> int:
+def prefetch_rows(rows: int, weight_bytes: int, steps: int = 0, tiles: int = 1, row_bytes: int = 0) -> int:
     """Return how many rows of a panel to prefetch ahead: none where the weights fit L2 or are read only once.
 
     With weights that come from memory, 64 rows ahead (us): 3x3 convolution of 512 channels at 7x7 1219 -> 1015,
     256 to 512 at 14x14 stride 2 713 -> 544, 128x3072x768 2932 -> 2825; but 1x4096x4096 2029 -> 2241.
+
+    Parameters
+    ----------
+    steps, tiles, row_bytes
+        Rows of a panel, tiles that read each panel and bytes of a row: where more than one tile does and two panels
+        fit L2, a whole panel ahead.
     """
-    return 64 if rows >= 4 and weight_bytes > 1024 * 1024 else 0
+    if rows < 4 or weight_bytes <= 1024 * 1024:
+        return 0
+    return steps if tiles > 1 and 64 < steps and steps * row_bytes <= _PREFETCHED_PANEL_BYTES else 64
 
 
 def worth_threads(flops: int, weight_bytes: int, lanes: int, threads: int) -> bool:
