@@ -122,20 +122,26 @@ def _depthwise_schedule(w: Conv2d, target: CpuTarget, threads: int) -> Schedule:
 
 
 def _tile(w: Conv2d, target: CpuTarget, lanes: int) -> tuple[int, int]:
-    size = tir.element_bytes(w.dtype)
-
     def cost(tile: tuple[int, int]) -> float:
-        rows, vectors = tile
-        width = vectors * lanes
-        tiles = tir.split_evenly(w.out_width, rows)
-        panel_bytes = math.prod(w.kernel) * w.group_channels * width * size
-        step = sum(n * tiling.cycles_per_step(h, vectors, lanes * size, panel_bytes) for n, h in tiles)
-        bodies = sum(len(tap_ranges(w, tile)) for tile in row_tiles(w, rows))
-        return tiling.with_compile_time(-(-w.group_filters // width) * step, bodies)
+        bodies = sum(len(tap_ranges(w, tile)) for tile in row_tiles(w, tile[0]))
+        return tiling.with_compile_time(cycles(w, *tile, lanes), bodies)
 
-    row_bytes = w.stride[1] * size * (w.pixel_channels if w.input_layout == "NHWC" else 1)
+    pixel = tir.element_bytes(w.dtype) * (w.pixel_channels if w.input_layout == "NHWC" else 1)
+    row_bytes = w.stride[1] * pixel
     rows, vectors = min(tiling.register_tiles(target, lanes, w.group_filters, row_bytes), key=cost)
     return max(height for _, height in tir.split_evenly(w.out_width, rows)), vectors
+
+
+def cycles(w: Conv2d, rows: int, vectors: int, lanes: int) -> float:
+    """Estimate the cycles that one thread takes with tiles of rows x vectors, operands being in caches."""
+    size, width = tir.element_bytes(w.dtype), vectors * lanes
+    taps = math.prod(w.kernel) * w.group_channels
+    step = sum(
+        n * tiling.cycles_per_step(height, vectors, lanes * size, taps * width * size)
+        for n, height in tir.split_evenly(w.out_width, rows)
+    )
+    panels = w.groups * -(-w.group_filters // width)
+    return w.batch * w.out_height * taps * panels * step
 
 
 def packed_shape(workload: Conv2d, schedule: Schedule) -> tuple[int, ...]:

@@ -201,16 +201,23 @@ def _tile(workload: Matmul, target: CpuTarget, lanes: int) -> tuple[int, int]:
     size = tir.element_bytes(workload.dtype)
 
     def cost(tile: tuple[int, int]) -> float:
-        rows, vectors = tile
-        width = vectors * lanes
-        tiles = tir.split_evenly(workload.m, rows)
-        panel_bytes = workload.k * width * size
-        step = sum(n * tiling.cycles_per_step(h, vectors, lanes * size, panel_bytes) for n, h in tiles)
-        return tiling.with_compile_time(-(-workload.n // width) * step, len(tiles))
+        bodies = len(tir.split_evenly(workload.m, tile[0]))
+        return tiling.with_compile_time(cycles(workload, *tile, lanes), bodies)
 
     row_bytes = workload.a.stride("m") * size if workload.m > 1 else 1
     rows, vectors = min(tiling.register_tiles(target, lanes, workload.n, row_bytes), key=cost)
     return max(height for _, height in tir.split_evenly(workload.m, rows)), vectors
+
+
+def cycles(workload: Matmul, rows: int, vectors: int, lanes: int) -> float:
+    """Estimate the cycles that one thread takes with tiles of rows x vectors, operands being in caches."""
+    size, width = tir.element_bytes(workload.dtype), vectors * lanes
+    panel_bytes = workload.k * width * size
+    step = sum(
+        n * tiling.cycles_per_step(height, vectors, lanes * size, panel_bytes)
+        for n, height in tir.split_evenly(workload.m, rows)
+    )
+    return math.prod(workload.batch.values()) * workload.k * -(-workload.n // width) * step
 
 
 def _packed_batch(workload: Matmul) -> list[str]:

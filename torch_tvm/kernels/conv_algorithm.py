@@ -1,0 +1,145 @@
+"""Which algorithm computes a convolution: direct or Winograd, by a model of the time that each takes.
+
+The model adds what the phases take and waits for weights, which in a network come from memory at every call. Its
+constants were fitted to what `python -m benchmarks.winograd` measures on two cores of a Zen 5 (AVX-512, weights cold),
+in us with two threads, measured / predicted:
+
+MEASURED_TABLE
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from torch_tvm.kernels import conv2d, tiling, tir, winograd
+from torch_tvm.kernels.conv_shape import Conv2d
+from torch_tvm.kernels.target import CpuTarget
+
+Schedule = conv2d.Schedule | winograd.Schedule
+
+OPTIONS = ("off", "f2", "auto")
+
+# Less accurate, F(4x4) must at least be so much faster than F(2x2).
+_LEAST_GAIN_OF_F4 = 1.1
+
+_CYCLES_PER_NANOSECOND = 4.1
+# Nanoseconds to transform a patch, and a tile of products with its epilogue, of one vector of channels.
+_INPUT_NANOSECONDS = {2: 14.0, 4: 36.0}
+_OUTPUT_NANOSECONDS = {2: 12.0, 4: 33.0}
+# Starting and ending a parallel loop.
+_PARALLEL_NANOSECONDS = 1500.0
+# What a cache holds for one thread beside weights, and for all threads.
+_L2_BYTES, _L3_BYTES = 768 * 1024, 16 * 1024 * 1024
+# Bytes a nanosecond: to or from L3 for a thread, from or to memory for all threads.
+_L3_RATE, _MEMORY_RATE = 40.0, 40.0
+# What of the shorter of computing and waiting for weights is not hidden behind the longer.
+_NOT_HIDDEN = 0.2
+
+
+def choose(workload: Conv2d, target: CpuTarget, threads: int = 1, algorithms: str = "auto") -> Schedule:
+    """Return the schedule that is expected to be fastest.
+
+    Parameters
+    ----------
+    algorithms
+        "off": direct convolution alone; "f2": also Winograd F(2x2), which is as accurate; "auto": also F(4x4).
+    """
+    if algorithms not in OPTIONS:
+        raise ValueError(f"expected one of {', '.join(OPTIONS)}, got {algorithms!r}")
+    direct = conv2d.default_schedule(workload, target, threads)
+    tiles = {"off": (), "f2": (2,), "auto": winograd.TILES}[algorithms]
+    times: list[tuple[float, Schedule]] = [(nanoseconds(workload, direct, threads), direct)]
+    for tile in tiles if winograd.supports(workload) else ():
+        handicap = _LEAST_GAIN_OF_F4 if tile == 4 else 1.0
+        times += [
+            (handicap * nanoseconds(workload, schedule, threads), schedule)
+            for schedule in winograd_schedules(workload, tile, target, threads)
+        ]
+    return min(times, key=lambda timed: timed[0])[1]
+
+
+def winograd_schedules(
+    workload: Conv2d, tile: int, target: CpuTarget, threads: int
+) -> Iterator[winograd.Schedule]:
+    """List schedules that differ in the size of blocks and in what threads share."""
+    rows = winograd.Tiling(workload, tile).rows
+    sizes = sorted({-(-rows // blocks) for blocks in (1, 2, 4, 8, 16, 32, 64, rows)})
+    for block_rows in sizes:
+        yield winograd.default_schedule(workload, tile, block_rows, target, threads)
+        if threads > 1 and block_rows < rows:
+            yield winograd.default_schedule(workload, tile, block_rows, target, threads, blocks=True)
+
+
+def nanoseconds(workload: Conv2d, schedule: Schedule, threads: int) -> float:
+    """Estimate the time of a convolution."""
+    if isinstance(schedule, winograd.Schedule):
+        return _winograd_nanoseconds(workload, schedule, threads)
+    return _direct_nanoseconds(workload, schedule, threads)
+
+
+def _direct_nanoseconds(w: Conv2d, schedule: conv2d.Schedule, threads: int) -> float:
+    """Estimate the time of direct convolution."""
+    s = schedule
+    rows_inside = _mean_inside(w.height, w.out_height, w.stride[0], w.padding[0], w.kernel[0], w.dilation[0])
+    columns_inside = _mean_inside(w.width, w.out_width, w.stride[1], w.padding[1], w.kernel[1], w.dilation[1])
+    computing = conv2d.cycles(w, s.rows, s.vectors, s.lanes) / _CYCLES_PER_NANOSECOND * rows_inside
+    if s.border == "peel":
+        computing *= columns_inside
+    share = _share(w.batch * w.groups * -(-w.group_filters // s.width) * s.row_blocks, threads, s.parallel)
+    weight_bytes = math.prod(w.weight_shape) * tir.element_bytes(w.dtype)
+    starting = _PARALLEL_NANOSECONDS if s.parallel else 0.0
+    return starting + _overlapped(computing * share, weight_bytes / _MEMORY_RATE)
+
+
+def _winograd_nanoseconds(w: Conv2d, schedule: winograd.Schedule, threads: int) -> float:
+    """Estimate the time of a Winograd convolution."""
+    s, tiles = schedule, winograd.Tiling(w, schedule.tile)
+    product = tiles.product(s.block_rows)
+    blocks = -(-tiles.rows // s.block_rows)
+    shared = s.product.parallel
+    workers = threads if shared or s.parallel_blocks else 1
+    patches = product.m / workers if shared else product.m
+    transforms = patches * (
+        -(-w.channels // s.lanes) * _INPUT_NANOSECONDS[s.tile]
+        + -(-w.filters // s.lanes) * _OUTPUT_NANOSECONDS[s.tile]
+    )
+    element = tir.element_bytes(w.dtype)
+    block_bytes = tiles.patch**2 * product.m * (w.channels + w.filters) * element
+    held_by_all = block_bytes * (workers if s.parallel_blocks else 1)
+    moved = 2 * block_bytes / (workers if shared else 1)
+    if held_by_all > workers * _L2_BYTES:
+        transforms += moved * (1 - workers * _L2_BYTES / held_by_all) / _L3_RATE
+    if held_by_all > _L3_BYTES:
+        transforms += moved * (1 - _L3_BYTES / held_by_all) * workers / _MEMORY_RATE
+    tasks = tiles.patch**2 * -(-w.filters // s.product.width) * s.product.row_blocks
+    computing = matmul_nanoseconds(s, product) * _share(tasks, threads, shared)
+    weight_bytes = tiles.patch**2 * w.filters * w.channels * element
+    first = _overlapped(computing, weight_bytes / _MEMORY_RATE)
+    again = computing
+    if weight_bytes > (workers if shared else 1) * _L2_BYTES / 2:
+        again = _overlapped(computing, weight_bytes / (workers if shared else 1) / _L3_RATE)
+    starting = 3 * _PARALLEL_NANOSECONDS if shared else 0.0
+    rounds = -(-blocks // workers) if s.parallel_blocks else blocks
+    return first + (rounds - 1) * again + rounds * (transforms + starting)
+
+
+def matmul_nanoseconds(schedule: winograd.Schedule, product: winograd.matmul.Matmul) -> float:
+    s = schedule.product
+    return winograd.matmul.cycles(product, s.rows, s.vectors, s.lanes) / _CYCLES_PER_NANOSECOND
+
+
+def _overlapped(computing: float, waiting: float) -> float:
+    """Return the time of a loop that computes while it waits for memory."""
+    return max(computing, waiting) + _NOT_HIDDEN * min(computing, waiting)
+
+
+def _share(tasks: int, threads: int, parallel: bool) -> float:
+    """Return what the busiest thread does of the work of `tasks` equal tasks."""
+    return -(-tasks // threads) / tasks if parallel else 1.0
+
+
+def _mean_inside(size: int, outputs: int, stride: int, padding: int, taps: int, dilation: int) -> float:
+    """Return how many of the taps of a kernel lie in the image along one axis, as a part of all."""
+    inside = sum(0 <= y * stride - padding + t * dilation < size for y in range(outputs) for t in range(taps))
+    return inside / (outputs * taps)
