@@ -94,10 +94,7 @@ def candidates(w: Conv2d, target: CpuTarget, threads: int, *, every: bool) -> li
     made = schedules(w, target, threads, every=every)
     functions = {}
     for i, s in enumerate(made):
-        if isinstance(s, conv2d.Schedule):
-            functions[f"conv_{i}"] = conv2d.build(w, s, target, f"conv_{i}", relu(w))
-        else:
-            functions[f"conv_{i}"] = winograd.build(w, s, target, f"conv_{i}", relu(w))
+        functions[f"conv_{i}"] = conv_algorithm.build(w, s, target, f"conv_{i}", relu(w))
     compiled = compile_kernels(functions, target)
     source, bias, result = torch.randn(w.input_shape), torch.randn(w.filters), torch.empty(w.output_shape)
 
@@ -109,7 +106,7 @@ def candidates(w: Conv2d, target: CpuTarget, threads: int, *, every: bool) -> li
             s,
             conv_algorithm.nanoseconds(w, s, threads) / 1e3,
             runner(i),
-            conv2d.packed_shape(w, s) if isinstance(s, conv2d.Schedule) else winograd.packed_shape(w, s),
+            conv_algorithm.packed_shape(w, s),
         )
         for i, s in enumerate(made)
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch_tvm.kernels import conv2d
+from torch_tvm.kernels import conv_algorithm
+from torch_tvm.kernels.conv_shape import Conv2d
 
 from .access import contiguous_strides
 from .fusion import Group
@@ -50,7 +51,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     batch, height, width, channels = data.shape
     padding = ints(node.attrs.padding)
     top, left, bottom, right = (padding * 4)[:4] if len(padding) != 2 else padding * 2
-    workload = conv2d.Conv2d(
+    workload = Conv2d(
         batch,
         height,
         width,
@@ -65,20 +66,22 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         input_layout=layout,
         input_slice=part,
     )
-    schedule = conv2d.default_schedule(workload, lowerer.target, lowerer.threads)
+    # What is packed at every call must be packed fast.
+    algorithms = lowerer.winograd if weight.weight_only else "off"
+    schedule = conv_algorithm.choose(workload, lowerer.target, lowerer.threads, algorithms)
     packed = lowerer.packed(
         "pack_conv2d",
         (workload.weight_shape, workload.groups, workload.depthwise, schedule),
         lowerer.argument(weight),
-        conv2d.packed_shape(workload, schedule),
-        lambda name: conv2d.build_pack(workload, schedule, lowerer.target, name),
+        conv_algorithm.packed_shape(workload, schedule),
+        lambda name: conv_algorithm.build_pack(workload, schedule, lowerer.target, name),
         packing=weight.weight_only,
     )
     epilogue, extras, output = lowerer.epilogue(group)
     lowerer.launch(
         group_name(group),
         (workload, schedule, epilogue),
-        lambda name: conv2d.build(workload, schedule, lowerer.target, name, epilogue),
+        lambda name: conv_algorithm.build(workload, schedule, lowerer.target, name, epilogue),
         [source, packed, *extras],
         [output],
         packing=group.weight_only,

@@ -83,9 +83,12 @@ def can_store(group: Group, place: Access) -> bool:
 class Lowerer:
     """Turns the groups of one graph into launches and gives every stored tensor its memory."""
 
-    def __init__(self, graph: Graph, groups: Sequence[Group], target: CpuTarget, threads: int) -> None:
+    def __init__(
+        self, graph: Graph, groups: Sequence[Group], target: CpuTarget, threads: int, winograd: str
+    ) -> None:
         self.target = target
         self.threads = threads
+        self.winograd = winograd
         self._computed = {tensor for group in groups for tensor in group.stored()}
         self.accesses = AccessMap(self._computed, place_parts(graph, groups, can_store))
         self.launches: list[Launch] = []

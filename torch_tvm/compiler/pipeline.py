@@ -89,7 +89,8 @@ def compile_function(
         For each input and output its dims from the outermost to the innermost in memory.
     options
         ``opt_level`` (0 to 3), ``target`` (a TVM target, default this machine), ``threads`` (that will
-        run the plan), ``debug`` (log every stage), ``name``.
+        run the plan), ``winograd`` ("off", "f2" or "auto"; off below ``opt_level`` 3), ``debug`` (log every
+        stage), ``name``.
 
     Returns
     -------
@@ -109,7 +110,8 @@ def compile_function(
     share_prefixes(graph)
     fusion = Fusion(graph, find_family, is_elementwise, opt_level >= 1)
     groups = stages.run("fusion", fusion.partition)
-    lowerer = Lowerer(graph, groups, target, int(options.get("threads") or 1))
+    winograd = str(options.get("winograd", "auto")) if opt_level >= 3 else "off"
+    lowerer = Lowerer(graph, groups, target, int(options.get("threads") or 1), winograd)
     stages.run("lower", lowerer.lower)
     counts = (num_inputs, len(function.params) - num_inputs, len(output_orders))
     plan = stages.run(

@@ -12,8 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from torch_tvm.kernels import conv2d, tiling, tir, winograd
+from tvm.tirx import PrimFunc
+
+from torch_tvm.kernels import conv2d, matmul, tir, winograd
 from torch_tvm.kernels.conv_shape import Conv2d
+from torch_tvm.kernels.epilogue import PlacedExpression
+from torch_tvm.kernels.expression import Expression
 from torch_tvm.kernels.target import CpuTarget
 
 Schedule = conv2d.Schedule | winograd.Schedule
@@ -57,6 +61,33 @@ def choose(workload: Conv2d, target: CpuTarget, threads: int = 1, algorithms: st
             for schedule in winograd_schedules(workload, tile, target, threads)
         ]
     return min(times, key=lambda timed: timed[0])[1]
+
+
+def packed_shape(workload: Conv2d, schedule: Schedule) -> tuple[int, ...]:
+    """Shape of the packed weights."""
+    if isinstance(schedule, winograd.Schedule):
+        return winograd.packed_shape(workload, schedule)
+    return conv2d.packed_shape(workload, schedule)
+
+
+def build_pack(workload: Conv2d, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:
+    """Build the kernel (weight, packed); the weight has PyTorch's shape `workload.weight_shape`."""
+    if isinstance(schedule, winograd.Schedule):
+        return winograd.build_pack(workload, schedule, target, name)
+    return conv2d.build_pack(workload, schedule, target, name)
+
+
+def build(
+    workload: Conv2d,
+    schedule: Schedule,
+    target: CpuTarget,
+    name: str,
+    epilogue: Expression | PlacedExpression | None = None,
+) -> PrimFunc:
+    """Build the kernel (input, packed weights, extra inputs of the epilogue ..., outputs ...)."""
+    if isinstance(schedule, winograd.Schedule):
+        return winograd.build(workload, schedule, target, name, epilogue)
+    return conv2d.build(workload, schedule, target, name, epilogue)
 
 
 def winograd_schedules(
@@ -113,7 +144,8 @@ def _winograd_nanoseconds(w: Conv2d, schedule: winograd.Schedule, threads: int) 
     if held_by_all > _L3_BYTES:
         transforms += moved * (1 - _L3_BYTES / held_by_all) * workers / _MEMORY_RATE
     tasks = tiles.patch**2 * -(-w.filters // s.product.width) * s.product.row_blocks
-    computing = matmul_nanoseconds(s, product) * _share(tasks, threads, shared)
+    cycles = matmul.cycles(product, s.product.rows, s.product.vectors, s.lanes)
+    computing = cycles / _CYCLES_PER_NANOSECOND * _share(tasks, threads, shared)
     weight_bytes = tiles.patch**2 * w.filters * w.channels * element
     first = _overlapped(computing, weight_bytes / _MEMORY_RATE)
     again = computing
@@ -122,11 +154,6 @@ def _winograd_nanoseconds(w: Conv2d, schedule: winograd.Schedule, threads: int) 
     starting = 3 * _PARALLEL_NANOSECONDS if shared else 0.0
     rounds = -(-blocks // workers) if s.parallel_blocks else blocks
     return first + (rounds - 1) * again + rounds * (transforms + starting)
-
-
-def matmul_nanoseconds(schedule: winograd.Schedule, product: winograd.matmul.Matmul) -> float:
-    s = schedule.product
-    return winograd.matmul.cycles(product, s.rows, s.vectors, s.lanes) / _CYCLES_PER_NANOSECOND
 
 
 def _overlapped(computing: float, waiting: float) -> float:

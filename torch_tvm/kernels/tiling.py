@@ -73,7 +73,7 @@ def prefetch_rows(rows: int, weight_bytes: int, steps: int = 0, tiles: int = 1, 
     """
     if rows < 4 or weight_bytes <= 1024 * 1024:
         return 0
-    return steps if tiles > 1 and 64 < steps and steps * row_bytes <= _PREFETCHED_PANEL_BYTES else 64
+    return steps if tiles > 1 and steps > 64 and steps * row_bytes <= _PREFETCHED_PANEL_BYTES else 64
 
 
 def worth_threads(flops: int, weight_bytes: int, lanes: int, threads: int) -> bool:

@@ -42,18 +42,18 @@ def derive(m: int, r: int, points: Sequence[Fraction | int]) -> ToomCook:
     >>> [[str(entry) for entry in row] for row in derive(2, 3, (0, 1, -1)).input]
     [['-1', '0', '1', '0'], ['0', '1', '1', '0'], ['0', '-1', '1', '0'], ['0', '-1', '0', '1']]
     """
-    points = [Fraction(point) for point in points]
-    if len(points) != m + r - 2 or len(set(points)) != len(points):
-        raise ValueError(f"F({m}, {r}) takes {m + r - 2} distinct points, got {', '.join(map(str, points))}")
-    others = [[q for q in points if q != p] for p in points]
-    divisors = [_evaluate(_with_roots(roots), p) for roots, p in zip(others, points, strict=True)]
+    exact = [Fraction(point) for point in points]
+    if len(exact) != m + r - 2 or len(set(exact)) != len(exact):
+        raise ValueError(f"F({m}, {r}) takes {m + r - 2} distinct points, got {', '.join(map(str, exact))}")
+    others = [[q for q in exact if q != p] for p in exact]
+    divisors = [_evaluate(_with_roots(roots), p) for roots, p in zip(others, exact, strict=True)]
     return ToomCook(
-        output=tuple((*(p**i for p in points), Fraction(i == m - 1)) for i in range(m)),
+        output=tuple((*(p**i for p in exact), Fraction(i == m - 1)) for i in range(m)),
         weight=(
-            *(tuple(p**i / d for i in range(r)) for p, d in zip(points, divisors, strict=True)),
+            *(tuple(p**i / d for i in range(r)) for p, d in zip(exact, divisors, strict=True)),
             tuple(Fraction(i == r - 1) for i in range(r)),
         ),
-        input=(*((*_with_roots(roots), Fraction(0)) for roots in others), _with_roots(points)),
+        input=(*((*_with_roots(roots), Fraction(0)) for roots in others), _with_roots(exact)),
     )
 
 

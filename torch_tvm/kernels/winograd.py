@@ -28,7 +28,9 @@ from tvm.tirx.script import builder as T
 from torch_tvm.kernels import epilogue as epilogues
 from torch_tvm.kernels import matmul, tiling, tir, toom_cook
 from torch_tvm.kernels.conv_shape import Conv2d
+from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression, identity
+from torch_tvm.kernels.linear_transform import VectorType, multiply
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.target import CpuTarget
 
@@ -166,44 +168,48 @@ def build_pack(workload: Conv2d, schedule: Schedule, target: CpuTarget, name: st
     The transform is computed in float64: its rounding would be a third of the whole algorithm's.
     """
     w = workload
-    elements, panels, channels, width = packed_shape(w, schedule)
+    shape = packed_shape(w, schedule)
+    _, panels, channels, width = shape
     lanes = min(width, target.lanes("float64"))
-    matrix = matrices(schedule.tile).weight
 
     def body(weight: tir.Buffer, packed: tir.Buffer) -> None:
-        with tir.loop(panels, parallel=schedule.product.parallel) as panel, tir.loop(channels) as channel:
-            with tir.loop(width // lanes) as v:
-                taps = [tir.scratch("float32", lanes) for _ in range(9)]
-                with tir.loop(lanes) as i:
-                    row = T.min(panel * width + v * lanes + i, w.filters - 1)
-                    for t, tap in enumerate(taps):
-                        tir.store(tap, weight[row, channel, t // 3, t % 3], (i,), 1)
-                columns: list[list[tir.Value]] = []
-                for x in range(3):
-                    column = [T.bind(tir.load(taps[3 * y + x], (0,), lanes)) for y in range(3)]
-                    wide = [
-                        tir.materialise(T.cast(c, tir.vector_dtype("float64", lanes)), "float64", lanes)
-                        for c in column
-                    ]
-                    made = _multiply(matrix, wide, _Vectors("float64", lanes, target.has_fma))
-                    columns.append([tir.materialise(value, "float64", lanes) for value in made])
-                for i in range(len(matrix)):
-                    row_of_patch = [column[i] for column in columns]
-                    made = _multiply(matrix, row_of_patch, _Vectors("float64", lanes, target.has_fma))
-                    for j, value in enumerate(made):
-                        narrow = T.cast(value, tir.vector_dtype("float32", lanes))
-                        at = (i * len(matrix) + j, panel, channel, v * lanes)
-                        tir.store(packed, narrow, at, lanes)
+        with (
+            tir.loop(panels, parallel=schedule.product.parallel) as panel,
+            tir.loop(channels) as channel,
+            tir.loop(width // lanes) as v,
+        ):
+            taps = [tir.scratch("float64", lanes) for _ in range(9)]
+            with tir.loop(lanes) as i:
+                row = T.min(panel * width + v * lanes + i, w.filters - 1)
+                for t, tap in enumerate(taps):
+                    tir.store(tap, T.cast(weight[row, channel, t // 3, t % 3], "float64"), (i,), 1)
+            loaded = [T.bind(tir.load(tap, (0,), lanes)) for tap in taps]
+            of = VectorType("float64", lanes, target.has_fma)
+            for element, value in enumerate(_transform_weight(schedule.tile, loaded, of)):
+                narrow = T.cast(value, tir.vector_dtype("float32", lanes))
+                tir.store(packed, narrow, (element, panel, channel, v * lanes), lanes)
 
-    parameters = [
-        tir.Parameter("weight", w.weight_shape, w.dtype),
-        tir.Parameter("packed", (elements, panels, channels, width), w.dtype),
-    ]
+    parameters = [tir.Parameter("weight", w.weight_shape, w.dtype), tir.Parameter("packed", shape, w.dtype)]
     return tir.kernel(name, parameters, body)
 
 
+def _transform_weight(tile: int, taps: Sequence[tir.Value], of: VectorType) -> Iterator[tir.Value]:
+    """Yield the elements of G g G^T."""
+    matrix = matrices(tile).weight
+    columns = [
+        [tir.materialise(value, of.dtype, of.lanes) for value in multiply(matrix, taps[x::3], of)]
+        for x in range(3)
+    ]
+    for i in range(len(matrix)):
+        yield from multiply(matrix, [column[i] for column in columns], of)
+
+
 def build(
-    workload: Conv2d, schedule: Schedule, target: CpuTarget, name: str, epilogue: Expression | None = None
+    workload: Conv2d,
+    schedule: Schedule,
+    target: CpuTarget,
+    name: str,
+    epilogue: Expression | PlacedExpression | None = None,
 ) -> PrimFunc:
     """Build the kernel (input, transformed weights, extra inputs of the epilogue ..., outputs ...).
 
@@ -229,64 +235,6 @@ def build(
         _Winograd(w, schedule, target, source, weight, finish).emit()
 
     return tir.kernel(name, parameters, body)
-
-
-@dataclass(frozen=True)
-class _Vectors:
-    """What the vectors of a transform are."""
-
-    dtype: str
-    lanes: int
-    fused: bool
-
-
-def _multiply(
-    matrix: toom_cook.Matrix, vectors: Sequence[tir.Value | None], of: _Vectors
-) -> list[tir.Value]:
-    """Return a matrix times a column of vectors, `None` being zero; each is used often, so it must be bound or loaded.
-
-    Rows that differ in signs alone, as those of points p and -p do, share what they have in common.
-    """
-    made: dict[int, tir.Value] = {}
-    for i, row in enumerate(matrix):
-        if i in made:
-            continue
-        twin = next((j for j in range(i + 1, len(matrix)) if _are_twins(row, matrix[j])), None)
-        if twin is None:
-            made[i] = _combine(row, vectors, of)
-            continue
-        same = [a if a == b else Fraction(0) for a, b in zip(row, matrix[twin], strict=True)]
-        rest = [a - s for a, s in zip(row, same, strict=True)]
-        even, odd = (
-            tir.materialise(_combine(part, vectors, of), of.dtype, of.lanes) for part in (same, rest)
-        )
-        made[i], made[twin] = even + odd, even - odd
-    return [made[i] for i in range(len(matrix))]
-
-
-def _are_twins(row: Sequence[Fraction], other: Sequence[Fraction]) -> bool:
-    used = [(a, b) for a, b in zip(row, other, strict=True) if a or b]
-    return all(abs(a) == abs(b) for a, b in used) and len(used) > 2 and len({a == b for a, b in used}) == 2
-
-
-def _combine(row: Sequence[Fraction], vectors: Sequence[tir.Value | None], of: _Vectors) -> tir.Value:
-    """Return the sum of the vectors times the coefficients; additions and subtractions come before products."""
-    terms = [(c, v) for c, v in zip(row, vectors, strict=True) if c and v is not None]
-    terms.sort(key=lambda term: (abs(term[0]) != 1, term[0] != 1))
-    if not terms:
-        return tir.constant(0, of.dtype, of.lanes)
-    (first, total), *others = terms
-    if first != 1:
-        total = total * tir.constant(float(first), of.dtype, of.lanes)
-    for coefficient, vector in others:
-        if coefficient == 1:
-            total = total + vector
-        elif coefficient == -1:
-            total = total - vector
-        else:
-            factor = tir.constant(float(coefficient), of.dtype, of.lanes)
-            total = tir.multiply_add(vector, factor, total, of.dtype, of.lanes, fused=of.fused)
-    return total
 
 
 def _spread(shape: tuple[int, ...], dtype: str) -> tir.Buffer:
@@ -343,7 +291,9 @@ class _Winograd:
         def transform_inputs(row: tir.Index, in_block: tir.Index, low: tir.Index, high: tir.Index) -> None:
             for first, count, inside in self.tiling.column_groups():
                 with tir.loop(count) as column:
-                    step = functools.partial(self._transform_patch, patches, row, in_block, first + column, inside)
+                    step = functools.partial(
+                        self._transform_patch, patches, row, in_block, first + column, inside
+                    )
                     self._for_vectors(w.channels, low, high, step)
 
         def transform_products(row: tir.Index, in_block: tir.Index, low: tir.Index, high: tir.Index) -> None:
@@ -419,17 +369,17 @@ class _Winograd:
         """Emit B^T d B of one tile for the channels `first` to before `first + lanes`."""
         w, tiles = self.workload, self.tiling
         n, matrix = tiles.patch, matrices(tiles.tile).input
-        of = _Vectors(w.dtype, lanes, self.target.has_fma)
+        of = VectorType(w.dtype, lanes, self.target.has_fma)
         image, tile_row = self._place(row)
         half = [tir.scratch(w.dtype, n * lanes) for _ in range(n)]
         x = column * tiles.tile - w.padding[1]
 
         def row_of_patch(i: int, y: tir.Index) -> None:
             pixels = [
-                T.bind(tir.load(self.source, (image, y, x + j, first), lanes)) if ok else None
+                T.bind(tir.load(self.source, (image, y, x + j, w.first_channel + first), lanes)) if ok else None
                 for j, ok in enumerate(inside)
             ]
-            for j, value in enumerate(_multiply(matrix, pixels, of)):
+            for j, value in enumerate(multiply(matrix, pixels, of)):
                 tir.store(half[i], value, (j * lanes,), lanes)
 
         for i in range(n):
@@ -449,7 +399,7 @@ class _Winograd:
         number = in_block * tiles.columns + column
         for j in range(n):
             column_of_patch = [T.bind(tir.load(half[i], (j * lanes,), lanes)) for i in range(n)]
-            for i, value in enumerate(_multiply(matrix, column_of_patch, of)):
+            for i, value in enumerate(multiply(matrix, column_of_patch, of)):
                 tir.store(patches, value, (i * n + j, number, first), lanes)
 
     def _transform_product(
@@ -465,7 +415,7 @@ class _Winograd:
         """Emit A^T p A and the epilogue of one tile, `width` pixels wide, for `count` filters from `first` on."""
         w, s, tiles = self.workload, self.schedule, self.tiling
         n, m, lanes, matrix = tiles.patch, tiles.tile, s.lanes, matrices(tiles.tile).output
-        of = _Vectors(w.dtype, lanes, self.target.has_fma)
+        of = VectorType(w.dtype, lanes, self.target.has_fma)
         image, tile_row = self._place(row)
         number = in_block * tiles.columns + column
         half = [tir.scratch(w.dtype, n * lanes) for _ in range(m)]
@@ -478,12 +428,12 @@ class _Winograd:
                 )
                 for i in range(n)
             ]
-            for i, value in enumerate(_multiply(matrix, column_of_product, of)):
+            for i, value in enumerate(multiply(matrix, column_of_product, of)):
                 tir.store(half[i], value, (j * lanes,), lanes)
 
         def store_row(i: int, y: tir.Index) -> None:
             vectors = [T.bind(tir.load(half[i], (j * lanes,), lanes)) for j in range(n)]
-            values = _multiply(matrix, vectors, of)[:width]
+            values = multiply(matrix, vectors, of)[:width]
             x = column * m
             if self.epilogue.unrolled:
                 for j, value in enumerate(values):
