@@ -60,7 +60,7 @@ class Candidate:
     shape: tuple[int, ...]
 
 
-def name_of(schedule: Schedule) -> str:
+def label(schedule: Schedule) -> str:
     """Return algorithm and block size."""
     if isinstance(schedule, conv2d.Schedule):
         return "direct"
@@ -145,8 +145,8 @@ def main() -> None:
     target = parse_target(arguments.target)
     print(f"{target.spec}, {arguments.threads} threads; us measured / predicted")
     for channels, filters, size, batch in LAYERS:
-        label = f"{channels}-{filters}@{size}" + (f" x{batch}" if batch > 1 else "")
-        if arguments.only and label not in arguments.only.split(","):
+        layer = f"{channels}-{filters}@{size}" + (f" x{batch}" if batch > 1 else "")
+        if arguments.only and layer not in arguments.only.split(","):
             continue
         w = Conv2d(batch, size, size, channels, filters, (3, 3), padding=(1, 1, 1, 1))
         made = candidates(w, target, arguments.threads, every=arguments.all)
@@ -154,10 +154,10 @@ def main() -> None:
         chosen = conv_algorithm.choose(w, target, arguments.threads)
         regret = times[[c.schedule for c in made].index(chosen)] / min(times) - 1
         cells = "  ".join(
-            f"{name_of(c.schedule)} {found:.0f} / {c.predicted:.0f}"
+            f"{label(c.schedule)} {found:.0f} / {c.predicted:.0f}"
             for c, found in zip(made, times, strict=True)
         )
-        print(f"{label:14} {cells}  -> {name_of(chosen)} {regret:+.0%}", flush=True)
+        print(f"{layer:14} {cells}  -> {label(chosen)} {regret:+.0%}", flush=True)
 
 
 if __name__ == "__main__":

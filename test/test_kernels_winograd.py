@@ -64,7 +64,8 @@ def block(workload: Conv2d, *operators: str) -> Expression:
 def reference(w: Conv2d, source: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """PyTorch's convolution in float64, NHWC."""
     top, left, bottom, right = w.padding
-    padded = torch.nn.functional.pad(source.double().permute(0, 3, 1, 2), (left, right, top, bottom))
+    channels = source.double()[..., w.first_channel : w.first_channel + w.channels]
+    padded = torch.nn.functional.pad(channels.permute(0, 3, 1, 2), (left, right, top, bottom))
     return torch.nn.functional.conv2d(padded, weight.double()).permute(0, 2, 3, 1)
 
 
@@ -100,14 +101,16 @@ def check(cases: list[Case], target: CpuTarget) -> None:
 
 def random_workload(rng: random.Random) -> Conv2d:
     padding = (rng.randrange(3), rng.randrange(4), rng.randrange(3), rng.randrange(4))
+    channels = rng.choice([1, 2, 8, 16, 17, 40])
     return Conv2d(
         batch=rng.choice([1, 1, 3]),
         height=max(1, 3 - padding[0] - padding[2]) + rng.randrange(12),
         width=max(1, 3 - padding[1] - padding[3]) + rng.randrange(20),
-        channels=rng.choice([1, 2, 8, 16, 17, 40]),
+        channels=channels,
         filters=rng.choice([1, 3, 16, 20, 33, 70]),
         kernel=(3, 3),
         padding=padding,
+        input_slice=rng.choice([None, (rng.randrange(4), channels + 4)]),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from torch_tvm.kernels import conv_algorithm
 from torch_tvm.kernels.conv_shape import Conv2d
 
@@ -68,6 +70,10 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     )
     # What is packed at every call must be packed fast.
     algorithms = lowerer.winograd if weight.weight_only else "off"
+    if layout == "NCHW":
+        dense = dataclasses.replace(workload, input_layout="NHWC")
+        if conv_algorithm.is_copied_first(workload, dense, lowerer.target, lowerer.threads, algorithms):
+            workload, source = dense, lowerer.argument(data)
     schedule = conv_algorithm.choose(workload, lowerer.target, lowerer.threads, algorithms)
     packed = lowerer.packed(
         "pack_conv2d",
@@ -79,7 +85,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     )
     epilogue, extras, output = lowerer.epilogue(group)
     lowerer.launch(
-        group_name(group),
+        conv_algorithm.prefix(schedule) + group_name(group),
         (workload, schedule, epilogue),
         lambda name: conv_algorithm.build(workload, schedule, lowerer.target, name, epilogue),
         [source, packed, *extras],

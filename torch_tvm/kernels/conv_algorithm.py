@@ -37,6 +37,8 @@ _PARALLEL_NANOSECONDS = 1500.0
 _L2_BYTES, _L3_BYTES = 768 * 1024, 16 * 1024 * 1024
 # Bytes a nanosecond: to or from L3 for a thread, from or to memory for all threads.
 _L3_RATE, _MEMORY_RATE = 40.0, 40.0
+# Bytes a nanosecond that a transposing copy reads and writes.
+_TRANSPOSE_RATE = 16.0
 # What of the shorter of computing and waiting for weights is not hidden behind the longer.
 _NOT_HIDDEN = 0.2
 
@@ -61,6 +63,11 @@ def choose(workload: Conv2d, target: CpuTarget, threads: int = 1, algorithms: st
             for schedule in winograd_schedules(workload, tile, target, threads)
         ]
     return min(times, key=lambda timed: timed[0])[1]
+
+
+def prefix(schedule: Schedule) -> str:
+    """Return what profiles show before a kernel's name: the algorithm, where it is not direct convolution."""
+    return f"winograd{schedule.tile}_" if isinstance(schedule, winograd.Schedule) else ""
 
 
 def packed_shape(workload: Conv2d, schedule: Schedule) -> tuple[int, ...]:
@@ -100,6 +107,19 @@ def winograd_schedules(
         yield winograd.default_schedule(workload, tile, block_rows, target, threads)
         if threads > 1 and block_rows < rows:
             yield winograd.default_schedule(workload, tile, block_rows, target, threads, blocks=True)
+
+
+def is_copied_first(
+    planar: Conv2d, dense: Conv2d, target: CpuTarget, threads: int, algorithms: str = "auto"
+) -> bool:
+    """Whether a convolution whose input is NCHW is faster with a copy of it in NHWC, on which it can be fast.
+
+    `planar` is it on the input as it lies, `dense` on the copy.
+    """
+    direct = nanoseconds(planar, choose(planar, target, threads, algorithms), threads)
+    on_copy = nanoseconds(dense, choose(dense, target, threads, algorithms), threads)
+    copying = 2 * math.prod(dense.input_shape) * tir.element_bytes(dense.dtype) / _TRANSPOSE_RATE / threads
+    return on_copy + copying + _PARALLEL_NANOSECONDS < direct
 
 
 def nanoseconds(workload: Conv2d, schedule: Schedule, threads: int) -> float:

@@ -376,7 +376,9 @@ class _Winograd:
 
         def row_of_patch(i: int, y: tir.Index) -> None:
             pixels = [
-                T.bind(tir.load(self.source, (image, y, x + j, w.first_channel + first), lanes)) if ok else None
+                T.bind(tir.load(self.source, (image, y, x + j, w.first_channel + first), lanes))
+                if ok
+                else None
                 for j, ok in enumerate(inside)
             ]
             for j, value in enumerate(multiply(matrix, pixels, of)):
