@@ -171,9 +171,9 @@ def _winograd_nanoseconds(w: Conv2d, schedule: winograd.Schedule, threads: int) 
     again = computing
     if weight_bytes > (workers if shared else 1) * _L2_BYTES / 2:
         again = _overlapped(computing, weight_bytes / (workers if shared else 1) / _L3_RATE)
-    starting = 3 * _PARALLEL_NANOSECONDS if shared else 0.0
     rounds = -(-blocks // workers) if s.parallel_blocks else blocks
-    return first + (rounds - 1) * again + rounds * (transforms + starting)
+    loops = 3 * blocks if shared else int(s.parallel_blocks)
+    return first + (rounds - 1) * again + rounds * transforms + loops * _PARALLEL_NANOSECONDS
 
 
 def _overlapped(computing: float, waiting: float) -> float:

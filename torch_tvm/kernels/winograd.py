@@ -143,6 +143,8 @@ def default_schedule(
 ) -> Schedule:
     """Choose the products' tiles and tasks that keep `threads` threads busy, sharing phases or (`blocks`) each a block."""
     tiles = Tiling(workload, tile)
+    everything = tiles.product(tiles.rows)
+    blocks = blocks and tiling.worth_threads(everything.flops, 0, target.lanes(workload.dtype), threads)
     product = matmul.default_schedule(tiles.product(block_rows), target, 1 if blocks else threads)
     parts = functools.partial(tiling.blocks, block_rows, threads=threads)
     vectors = [max(1, count // product.lanes) for count in (workload.channels, workload.filters)]
@@ -151,7 +153,7 @@ def default_schedule(
         tile=tile,
         block_rows=block_rows,
         product=product,
-        parallel_blocks=blocks and threads > 1,
+        parallel_blocks=blocks,
         input_parts=parts(vectors[0]) if shared else 1,
         output_parts=parts(vectors[1]) if shared else 1,
     )
