@@ -93,7 +93,8 @@ def test_avx2(block: tuple[Network, relay.Expr, torch.Tensor]) -> None:
 def test_residual_block_is_three_convolutions() -> None:
     net, body, expected = residual_block()
     names = net.check(body, expected, input_orders=[[0, 2, 3, 1]], output_orders=[[0, 2, 3, 1]])
-    assert sorted(names) == ["conv2d_add", "conv2d_add_add_relu", "conv2d_add_relu"]
+    convolutions = sorted(name.removeprefix("winograd2_").removeprefix("winograd4_") for name in names)
+    assert convolutions == ["conv2d_add", "conv2d_add_add_relu", "conv2d_add_relu"]
 
 
 def test_contiguous_memory_costs_one_copy_out() -> None:
