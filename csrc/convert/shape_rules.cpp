@@ -2,6 +2,16 @@
 
 #include <ATen/ATen.h>
 #include <ATen/native/ConvUtils.h>
+#include <ATen/ops/add_meta_dispatch.h>
+#include <ATen/ops/avg_pool2d_meta_dispatch.h>
+#include <ATen/ops/cat_meta_dispatch.h>
+#include <ATen/ops/exp_meta_dispatch.h>
+#include <ATen/ops/max_pool2d_with_indices_meta_dispatch.h>
+#include <ATen/ops/mean_meta_dispatch.h>
+#include <ATen/ops/mul_meta_dispatch.h>
+#include <ATen/ops/sigmoid_meta_dispatch.h>
+#include <ATen/ops/sub_meta_dispatch.h>
+#include <ATen/ops/tanh_meta_dispatch.h>
 
 #include <algorithm>
 #include <string>
@@ -80,16 +90,136 @@ Outputs BatchNorm(const Arguments& arguments) {
   for (const char* name : {"running_mean", "running_var"}) {
     if (!arguments.Tensor(name).defined()) return std::nullopt;
   }
-  return std::vector<c10::IValue>{at::empty_like(input)};
+  return std::vector<c10::IValue>{at::empty(input.sizes(), input.options())};
+}
+
+// One result for each element, of its dtype and in its place.
+Outputs Activation(const Arguments& arguments) {
+  const at::Tensor self = arguments.Tensor(arguments.Has("self") ? "self" : "input");
+  if (!self.is_floating_point() || !self.is_non_overlapping_and_dense()) return std::nullopt;
+  return std::vector<c10::IValue>{at::empty_strided(self.sizes(), self.strides(), self.options())};
+}
+
+Outputs LayerNorm(const Arguments& arguments) {
+  const at::Tensor input = arguments.Tensor("input");
+  const auto shape = arguments["normalized_shape"].toIntVector();
+  const auto rank = static_cast<int64_t>(shape.size());
+  if (!input.is_floating_point() || rank == 0 || rank > input.dim() ||
+      input.sizes().slice(static_cast<size_t>(input.dim() - rank)) != at::IntArrayRef(shape)) {
+    return std::nullopt;
+  }
+  for (const char* name : {"weight", "bias"}) {
+    const at::Tensor affine = arguments.Tensor(name);
+    if (affine.defined() &&
+        (affine.sizes() != at::IntArrayRef(shape) || affine.scalar_type() != input.scalar_type())) {
+      return std::nullopt;
+    }
+  }
+  return std::vector<c10::IValue>{at::empty(input.sizes(), input.options())};
+}
+
+Outputs Linear(const Arguments& arguments) {
+  const at::Tensor input = arguments.Tensor("input");
+  const at::Tensor weight = arguments.Tensor("weight");
+  const bool valid = input.is_floating_point() && input.is_contiguous() && input.dim() > 0 &&
+                     weight.dim() == 2 && input.size(-1) == weight.size(1) &&
+                     input.scalar_type() == weight.scalar_type() &&
+                     IsPerChannel(arguments.Tensor("bias"), input, weight.size(0));
+  if (!valid) return std::nullopt;
+  std::vector<int64_t> sizes = input.sizes().vec();
+  sizes.back() = weight.size(0);
+  return std::vector<c10::IValue>{at::empty(sizes, input.options())};
+}
+
+// Structured operators have a meta kernel in C++ too, behind the one in Python.
+Outputs Add(const Arguments& arguments) {
+  return std::vector<c10::IValue>{at::meta::add(arguments.Tensor("self"), arguments.Tensor("other"),
+                                                arguments["alpha"].toScalar())};
+}
+
+Outputs Subtract(const Arguments& arguments) {
+  return std::vector<c10::IValue>{at::meta::sub(arguments.Tensor("self"), arguments.Tensor("other"),
+                                                arguments["alpha"].toScalar())};
+}
+
+Outputs Multiply(const Arguments& arguments) {
+  return std::vector<c10::IValue>{
+      at::meta::mul(arguments.Tensor("self"), arguments.Tensor("other"))};
+}
+
+Outputs Concatenate(const Arguments& arguments) {
+  return std::vector<c10::IValue>{
+      at::meta::cat(arguments["tensors"].toTensorVector(), arguments["dim"].toInt())};
+}
+
+template <at::Tensor (*kFunction)(const at::Tensor&)>
+Outputs Unary(const Arguments& arguments) {
+  return std::vector<c10::IValue>{kFunction(arguments.Tensor("self"))};
+}
+
+bool IsContiguousImage(const at::Tensor& input) {
+  return input.dim() == 4 && input.is_floating_point() && input.numel() > 0 &&
+         input.suggest_memory_format() == at::MemoryFormat::Contiguous;
+}
+
+Outputs MaxPool(const Arguments& arguments) {
+  return std::vector<c10::IValue>{std::get<0>(at::meta::max_pool2d_with_indices(
+      arguments.Tensor("self"), arguments["kernel_size"].toIntVector(),
+      arguments["stride"].toIntVector(), arguments["padding"].toIntVector(),
+      arguments["dilation"].toIntVector(), arguments["ceil_mode"].toBool()))};
+}
+
+Outputs AveragePool(const Arguments& arguments) {
+  return std::vector<c10::IValue>{
+      at::meta::avg_pool2d(arguments.Tensor("self"), arguments["kernel_size"].toIntVector(),
+                           arguments["stride"].toIntVector(), arguments["padding"].toIntVector(),
+                           arguments["ceil_mode"].toBool(), arguments["count_include_pad"].toBool(),
+                           arguments["divisor_override"].toOptional<int64_t>())};
+}
+
+Outputs AdaptivePool(const Arguments& arguments) {
+  const at::Tensor input = arguments.Tensor("self");
+  const auto pooled = arguments["output_size"].toIntVector();
+  if (!IsContiguousImage(input) || !AllAtLeast(pooled, 2, 1)) return std::nullopt;
+  const std::vector<int64_t> sizes = {input.size(0), input.size(1), pooled[0], pooled[1]};
+  return std::vector<c10::IValue>{at::empty(sizes, input.options())};
+}
+
+Outputs Mean(const Arguments& arguments) {
+  if (!arguments["dim"].isIntList() || !arguments["dtype"].isNone()) return std::nullopt;
+  return std::vector<c10::IValue>{at::meta::mean(arguments.Tensor("self"),
+                                                 arguments["dim"].toIntVector(),
+                                                 arguments["keepdim"].toBool(), std::nullopt)};
 }
 
 using Rule = Outputs (*)(const Arguments&);
 const std::unordered_map<std::string, Rule>& Rules() {
   static const std::unordered_map<std::string, Rule> rules = {
       {"aten::_convolution", Convolution},
+      {"aten::adaptive_avg_pool2d", AdaptivePool},
+      {"aten::add.Tensor", Add},
+      {"aten::avg_pool2d", AveragePool},
+      {"aten::batch_norm", BatchNorm},
+      {"aten::cat", Concatenate},
       {"aten::conv2d", Convolution},
       {"aten::convolution", Convolution},
-      {"aten::batch_norm", BatchNorm},
+      {"aten::exp", Unary<at::meta::exp>},
+      {"aten::gelu", Activation},
+      {"aten::hardsigmoid", Activation},
+      {"aten::hardswish", Activation},
+      {"aten::hardtanh", Activation},
+      {"aten::layer_norm", LayerNorm},
+      {"aten::leaky_relu", Activation},
+      {"aten::linear", Linear},
+      {"aten::max_pool2d", MaxPool},
+      {"aten::mean.dim", Mean},
+      {"aten::mul.Tensor", Multiply},
+      {"aten::relu", Activation},
+      {"aten::relu6", Activation},
+      {"aten::sigmoid", Unary<at::meta::sigmoid>},
+      {"aten::silu", Activation},
+      {"aten::sub.Tensor", Subtract},
+      {"aten::tanh", Unary<at::meta::tanh>},
   };
   return rules;
 }
@@ -97,7 +227,8 @@ const std::unordered_map<std::string, Rule>& Rules() {
 }  // namespace
 
 Outputs OutputsByRule(const c10::FunctionSchema& schema, const std::vector<c10::IValue>& inputs) {
-  const auto rule = Rules().find(schema.name());
+  const std::string& overload = schema.overload_name();
+  const auto rule = Rules().find(overload.empty() ? schema.name() : schema.name() + "." + overload);
   return rule == Rules().end() ? std::nullopt : rule->second({schema, inputs});
 }
 
