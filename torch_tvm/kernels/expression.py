@@ -190,9 +190,9 @@ def emit(expression: Expression, loads: Sequence[PrimExpr], lanes: int) -> list[
     output in the output's dtype, ready to be stored. Each value is computed once, however often it is used.
     """
     from torch_tvm.kernels import instructions
-    from torch_tvm.kernels.idioms import with_gelu
+    from torch_tvm.kernels.idioms import with_functions
 
-    expression = with_gelu(expression)
+    expression = with_functions(expression)
     if len(loads) != len(expression.inputs):
         raise ValueError(f"the expression has {len(expression.inputs)} inputs, got {len(loads)} loads")
     values = [

@@ -1,4 +1,4 @@
-"""Instructions that together are one function: Relay has no gelu, so it arrives as x * (0.5 + 0.5 * erf(x * sqrt(0.5)))."""
+"""Instructions that together are one function: Relay has no gelu or silu, so they arrive spelled out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,31 @@ _SQRT_HALF = math.sqrt(0.5)
 
 
 @functools.lru_cache(maxsize=1024)
+def with_functions(expression: Expression) -> Expression:
+    """Compute float32 gelu and silu as such."""
+    return with_gelu(with_silu(expression))
+
+
+def with_silu(expression: Expression) -> Expression:
+    """Compute float32 x * sigmoid(x) as x / (1 + e^-x), as eager's silu does."""
+    steps = tuple(
+        step if (x := _silu_operand(expression, step)) is None else Instruction("silu", (x,), "float32")
+        for step in expression.instructions
+    )
+    return replace(expression, instructions=steps)
+
+
+def _silu_operand(expression: Expression, last: Instruction) -> ValueId | None:
+    """Return x if the instruction is x * sigmoid(x) in float32."""
+    if last.op != "multiply" or last.dtype != "float32":
+        return None
+    for x, factor in (last.args, last.args[::-1]):
+        step = _step(expression, factor, "sigmoid")
+        if step is not None and isinstance(x, ValueId) and step.args[0] == x:
+            return x
+    return None
+
+
 def with_gelu(expression: Expression) -> Expression:
     """Compute float32 gelu by its own polynomial where it is spelled out with erf: two thirds of the time, and more exact.
 

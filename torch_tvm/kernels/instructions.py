@@ -388,6 +388,8 @@ def _function(name: str) -> Callable[..., Value]:
 
 def _exponential(s: _Scope, x: Value) -> Value:
     """1 + e^-x, the denominator of sigmoid and silu."""
+    if s.held == "float32":
+        return vector_math.logistic_denominator(x, s.lanes)
     return s.hold(s.const(1.0) + vector_math.call("exp", (s.hold(s.const(-0.0) - x),), s.held, s.lanes))
 
 
