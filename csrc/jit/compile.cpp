@@ -14,6 +14,7 @@
 #include "core/options.h"
 #include "core/stats.h"
 #include "relay/text_printer.h"
+#include "runtime/finite.h"
 
 namespace torch_tvm::jit {
 namespace {
@@ -104,10 +105,21 @@ void Refuse(const Source& source, const convert::NotConvertible& refused, Partit
   result->partition = partitions->Get(source.subgraph, source.kinds, refused.refusals);
 }
 
+// Whether a kernel of the plan carries a NaN or an infinity further than its operator does.
+bool SpreadsNonfinite(const runtime::Plan& plan) {
+  const auto found = plan->info.find("spreads_nonfinite");
+  return found != plan->info.end() && (*found).second.cast<bool>();
+}
+
 // Why a call may have to be repeated by PyTorch; empty if it never has to.
-std::string RuntimeRefusal(const Lowered& lowered) {
+std::string RuntimeRefusal(const Lowered& lowered, bool checks_finite) {
   std::set<std::string> reasons;
   for (const auto& refusal : lowered.runtime_refusals) reasons.insert(Describe(refusal));
+  if (checks_finite) {
+    reasons.insert(
+        "a NaN or an infinity among the inputs, which Winograd's convolution would spread further "
+        "than PyTorch does; winograd=\"off\" can run it");
+  }
   return c10::Join("; or ", reasons);
 }
 
@@ -178,7 +190,9 @@ CompiledPlan::CompiledPlan(const runtime::Plan& plan, const Lowered& lowered,
     : inputs_(lowered.inputs),
       weights_(lowered.weights),
       outputs_(lowered.outputs),
-      runtime_refusal_(RuntimeRefusal(lowered)),
+      checks_values_(!lowered.runtime_refusals.empty()),
+      checks_finite_(SpreadsNonfinite(plan)),
+      runtime_refusal_(RuntimeRefusal(lowered, checks_finite_)),
       executor_(plan, InputSpecs(lowered), WeightSpecs(lowered, inputs), OutputSpecs(lowered)) {}
 
 std::optional<std::vector<at::Tensor>> CompiledPlan::RunTensors(
@@ -193,8 +207,13 @@ std::optional<std::vector<at::Tensor>> CompiledPlan::RunTensors(
   }
   const auto binding = executor_.Bind(weights);
   TORCH_CHECK(binding, "torch_tvm: a constant of the model changed its size or dtype");
+  if (checks_finite_) {
+    for (const int64_t input : inputs_) {
+      if (!runtime::AllFinite(inputs[input].toTensor())) return std::nullopt;
+    }
+  }
   auto outputs = executor_.Run(runtime_inputs, *binding, GetOptions().debug_runtime);
-  if (!runtime_refusal_.empty()) {
+  if (checks_values_) {
     if (*outputs.back().const_data_ptr<bool>()) return std::nullopt;
     outputs.pop_back();
   }

@@ -38,7 +38,9 @@ class CompiledPlan {
   std::vector<int64_t> inputs_;                 // subgraph input of each runtime parameter
   std::vector<convert::WeightSource> weights_;  // of each weight parameter
   std::vector<convert::OutputSource> outputs_;  // of each subgraph output
-  std::string runtime_refusal_;
+  const bool checks_values_;  // the plan's last output says whether it refuses the values
+  const bool checks_finite_;
+  const std::string runtime_refusal_;
   runtime::Executor executor_;
 };
 

@@ -72,12 +72,15 @@ class Kernel:
         Makes the function of the given name.
     flops
         Arithmetic operations of one launch.
+    spreads_nonfinite
+        Whether it carries a NaN or an infinity of its input to more of its output than the operator does.
     """
 
     name: str
     key: Hashable = field(compare=True)
     build: Callable[[str], tirx.PrimFunc] = field(compare=False)
     flops: float = field(default=0.0, compare=False)
+    spreads_nonfinite: bool = field(default=False, compare=False)
 
 
 @dataclass(eq=False)

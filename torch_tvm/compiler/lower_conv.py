@@ -92,6 +92,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         [output],
         packing=group.weight_only,
         flops=float(workload.flops),
+        spreads_nonfinite=conv_algorithm.spreads_nonfinite(schedule),
     )
 
 

@@ -187,12 +187,13 @@ class Lowerer:
         *,
         packing: bool,
         flops: float = 0.0,
+        spreads_nonfinite: bool = False,
     ) -> None:
         """Append one launch, unless it has nothing to write."""
         if all(size_of(output.shape) == 0 for output in outputs):
             self._nothing(outputs)
             return
-        kernel = Kernel(name, key, build, flops)
+        kernel = Kernel(name, key, build, flops, spreads_nonfinite)
         self.launches.append(Launch(kernel, list(inputs), list(outputs), packing))
 
     def _nothing(self, outputs: Sequence[Argument]) -> None:

@@ -122,5 +122,9 @@ def make_plan(
         arena_bytes=arena_bytes,
         packed_bytes=packed_bytes,
         packing_arena_bytes=packing_arena_bytes,
-        info={"kernels": _info(launches, kernels), "target": target.spec},
+        info={
+            "kernels": _info(launches, kernels),
+            "target": target.spec,
+            "spreads_nonfinite": any(launch.kernel.spreads_nonfinite for launch in steps),
+        },
     )

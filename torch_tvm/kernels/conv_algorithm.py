@@ -70,6 +70,11 @@ def prefix(schedule: Schedule) -> str:
     return f"winograd{schedule.tile}_" if isinstance(schedule, winograd.Schedule) else ""
 
 
+def spreads_nonfinite(schedule: Schedule) -> bool:
+    """Whether a NaN or an infinity reaches outputs that it does not belong to: the whole of Winograd's tiles."""
+    return isinstance(schedule, winograd.Schedule)
+
+
 def packed_shape(workload: Conv2d, schedule: Schedule) -> tuple[int, ...]:
     """Shape of the packed weights."""
     if isinstance(schedule, winograd.Schedule):
