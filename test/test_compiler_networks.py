@@ -102,6 +102,21 @@ def test_contiguous_memory_costs_one_copy_out() -> None:
     assert net.check(body, expected).count("copy") <= 2
 
 
+def test_average_pool_runs_before_a_pointwise_convolution() -> None:
+    """A transition of DenseNet: the pool computes batch norm and ReLU on the fly, the convolution has a quarter of the pixels."""
+    torch.manual_seed(4)
+    net = Network(rand(2, 16, 9, 11))
+    x, t = net.conv_bn(net.params[0], net.inputs[0], 24, 3)
+    y, u = net.batch_norm_relu(*net.conv_bn(x, t, 24, 1, groups=24))
+    w, wt = net.weight(20, 24, 1, 1)
+    attrs = {"padding": [0] * 4, "channels": 20, "kernel_size": [1, 1]}
+    z, v = call("nn.conv2d", [y, w], attrs), F.conv2d(u, wt)
+    pooled = call("nn.avg_pool2d", [z], {"pool_size": [2, 2], "strides": [2, 2]})
+    kernels = net.check(*net.batch_norm_relu(pooled, F.avg_pool2d(v, 2)))
+    order = [next(name for name in ("pool", "conv", "copy") if name in kernel) for kernel in kernels]
+    assert order[-4:] == ["conv", "pool", "conv", "copy"], kernels
+
+
 def test_encoder_layer_is_eleven_kernels() -> None:
     net, body, expected = encoder_layer()
     names = net.check(body, expected)

@@ -12,6 +12,7 @@ from kernel_runs import FLOATS, TARGETS, assert_close, get_target, random_tensor
 from torch_tvm.kernels import pooling
 from torch_tvm.kernels.expression import Expression, Instruction, Operand
 from torch_tvm.kernels.pooling import Pool2d
+from torch_tvm.kernels.views import View
 
 F = torch.nn.functional
 
@@ -95,6 +96,35 @@ def test_epilogue() -> None:
     torch.testing.assert_close(result, expected)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("operator", "kernel", "padding"), [("avg", 2, 0), ("max", 3, 1), ("avg", 7, 2)])
+def test_source_of_a_slice_into_a_slice(target: str, operator: str, kernel: int, padding: int) -> None:
+    """Some channels of a larger tensor are scaled on the fly and pooled into some channels of another."""
+    shape, larger = (2, 9, 10, 21), (2, 9, 10, 30)
+    x, scale = torch.randn(larger), torch.randn(21)
+    source = Expression(
+        (Operand(shape, "float32"), Operand((21,), "float32")),
+        (Instruction("multiply", (0, 1), "float32"), Instruction("relu", (2,), "float32")),
+        (3,),
+        shape,
+    )
+    pads = (padding,) * 4
+    workload = Pool2d(shape, operator, (kernel, kernel), (2, 2), pads, source=source)
+    out = (*workload.result.shape[:3], 25)
+    workload = dataclasses.replace(
+        workload,
+        views=(View(larger, (2700, 300, 30, 1), 4), None),
+        output_views=(View(out, (out[1] * out[2] * 25, out[2] * 25, 25, 1), 3),),
+    )
+    cpu, result = get_target(target), torch.full(out, 7.0)
+    function = pooling.build(workload, pooling.default_schedule(workload, cpu, 2), cpu, "k")
+    run({"k": function}, {"k": [x, scale, result]}, cpu)
+    made = (x[..., 4:25] * scale).relu().permute(0, 3, 1, 2)
+    pool = F.avg_pool2d if operator == "avg" else F.max_pool2d
+    torch.testing.assert_close(result[..., 3:24], pool(made, kernel, 2, padding).permute(0, 2, 3, 1))
+    assert (result[..., :3] == 7).all() and (result[..., 24:] == 7).all()
+
+
 def test_integers_have_a_maximum() -> None:
     x = torch.randint(-100, 100, (1, 6, 6, 5), dtype=torch.int8)
     workload = Pool2d((1, 6, 6, 5), "max", (3, 3), (1, 1), (1, 1, 1, 1), dtype="int8")
@@ -119,3 +149,5 @@ def test_malformed_workloads_are_refused() -> None:
         Pool2d((1, 4, 4, 4), "max", (0, 2))
     with pytest.raises(ValueError, match="gives an image of size"):
         Pool2d((1, 4, 4, 4), "max", (7, 7))
+    with pytest.raises(ValueError, match="the source gives"):
+        Pool2d((1, 4, 4, 4), "max", (2, 2), source=Expression((Operand((4,), "float32"),), (), (0,), (4,)))

@@ -28,8 +28,8 @@ class Family(Protocol):
         """Whether a permutation of the result can be stored."""
 
     @property
-    def takes_source(self) -> bool:
-        """Whether the first operand can be computed on the fly."""
+    def takes_source(self) -> Callable[[Node], bool]:
+        """Whether the first operand of a node can be computed on the fly."""
 
     @property
     def takes_epilogue(self) -> bool:
@@ -150,7 +150,7 @@ class Fusion:
         """Let a group compute its operands and store its result as others want them."""
         if not self._fuse:
             return
-        if family is not None and family.takes_source:
+        if family is not None and family.takes_source(group.root):
             self._take_source(group)
         if self._takes_more(group.root, family):
             self._take_producers(group)

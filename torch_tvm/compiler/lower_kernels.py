@@ -44,7 +44,7 @@ class Family:
     stores_permuted
         Whether the kernel can store its result with permuted dims, the last one staying last.
     takes_source
-        Whether the kernel can compute its first operand on the fly.
+        For which nodes the kernel can compute its first operand on the fly.
     takes_epilogue
         Whether the kernel can compute element-wise nodes behind it on the fly.
     stores_parts
@@ -54,7 +54,7 @@ class Family:
     supports: Callable[[Node], bool]
     lower: Callable[[Lowerer, Group], None]
     stores_permuted: bool = False
-    takes_source: bool = False
+    takes_source: Callable[[Node], bool] = lambda _: False
     takes_epilogue: bool = True
     stores_parts: bool = False
 

@@ -67,6 +67,10 @@ def _launch(
     )
 
 
+def _always(_: Node) -> bool:
+    return True
+
+
 # -- Softmax ---------------------------------------------------------------------------------------
 
 
@@ -193,26 +197,35 @@ def _supports_pool(node: Node) -> bool:
     return whole and workload.result.shape == node.output.shape
 
 
+def _reads_once(node: Node) -> bool:
+    """Say whether no input of a pool is in several windows: then it costs nothing to compute it on the fly."""
+    if "adaptive" in node.op:
+        return all(
+            size % out == 0 for size, out in zip(node.args[0].shape[1:3], node.output.shape[1:3], strict=True)
+        )
+    strides = zip(ints(node.attrs.pool_size), ints(node.attrs.strides), strict=True)
+    return all(kernel <= stride for kernel, stride in strides)
+
+
 def _lower_pool(lowerer: Lowerer, group: Group) -> None:
     plain_workload = _pool_workload(group.root)
-    made, behind = expressions.epilogue(group, plain_workload.result.dtype, lowerer.accesses)
-    views, extras = lowerer.read(made.inputs[1:], behind)
-    trivial = not made.instructions and len(made.inputs) == 1
+    operands = _Operands(lowerer, group, plain_workload.result.dtype)
     workload = dataclasses.replace(
         plain_workload,
-        epilogue=None if trivial else made,
-        epilogue_views=tuple(views) if any(views) else (),
+        source=operands.source if operands.source.instructions else None,
+        epilogue=operands.epilogue,
+        views=operands.views,
+        epilogue_views=operands.epilogue_views,
     )
-    inputs = [lowerer.argument(group.root.args[0]), *extras]
-    _launch(lowerer, group, pooling, workload, inputs)
+    _launch(lowerer, group, pooling, workload, [*operands.inputs, *operands.extras])
 
 
-_SOFTMAX = Family(_supports_softmax, _lower_softmax, takes_source=True, takes_epilogue=False)
+_SOFTMAX = Family(_supports_softmax, _lower_softmax, takes_source=_always, takes_epilogue=False)
 FAMILIES["nn.softmax"] = FAMILIES["nn.log_softmax"] = _SOFTMAX
 FAMILIES["torch_tvm.normalize"] = Family(
-    _supports_normalize, _lower_normalize, takes_source=True, stores_parts=True
+    _supports_normalize, _lower_normalize, takes_source=_always, stores_parts=True
 )
 for _name in REDUCTIONS:
-    FAMILIES[_name] = Family(_supports_reduce, _lower_reduce, takes_source=True, stores_parts=True)
+    FAMILIES[_name] = Family(_supports_reduce, _lower_reduce, takes_source=_always, stores_parts=True)
 for _name in _POOLS:
-    FAMILIES[_name] = Family(_supports_pool, _lower_pool, stores_parts=True)
+    FAMILIES[_name] = Family(_supports_pool, _lower_pool, takes_source=_reads_once, stores_parts=True)

@@ -66,7 +66,8 @@ def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: _Sta
     module = stages.run("channels last", lambda: rewrite(module, num_inputs, passes.LOCAL_CHANNELS_LAST))
     if opt_level >= 2:
         module = stages.run("fold weights", lambda: rewrite(module, num_inputs, passes.FOLD_WEIGHTS))
-    module = stages.run("simplify", lambda: rewrite_to_fixpoint(module, num_inputs, passes.CLEAN))
+    rules = {**passes.CLEAN, **passes.REORDER} if opt_level >= 2 else passes.CLEAN
+    module = stages.run("simplify", lambda: rewrite_to_fixpoint(module, num_inputs, rules))
     return stages.run("clean", lambda: _clean(module))
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import instructions, reduction, rows, tir, views
-from torch_tvm.kernels.expression import FLOATS, Expression, Operand, emit
+from torch_tvm.kernels import elementwise, instructions, reduction, rows, tir, views
+from torch_tvm.kernels.expression import FLOATS, Expression, Operand, emit, identity
 from torch_tvm.kernels.nest import Schedule, task_count
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
@@ -55,8 +55,11 @@ class Pool2d:
         Of input and result; float16 and bfloat16 are computed in float32.
     epilogue
         What is done with the result; its input 0 is `result`. None rounds to the input's dtype.
-    epilogue_views, output_views
-        One `View` or None for each of the epilogue's further inputs and of the outputs; empty means all contiguous.
+    source
+        What is pooled, of shape `shape` and dtype `dtype`; None reads it from memory as it is.
+    views, epilogue_views, output_views
+        One `View` or None for each of the source's inputs, the epilogue's further inputs and the outputs; empty means all
+        contiguous.
 
     Examples
     --------
@@ -81,6 +84,8 @@ class Pool2d:
     output_size: tuple[int, int] | None = None
     dtype: str = "float32"
     epilogue: Expression | None = None
+    source: Expression | None = None
+    views: tuple[View | None, ...] = ()
     epilogue_views: tuple[View | None, ...] = ()
     output_views: tuple[View | None, ...] = ()
 
@@ -108,6 +113,14 @@ class Pool2d:
                 f"pooling of {self.shape} with kernel {self.kernel} gives an image of size {outputs}"
             )
         rows.check_epilogue(self.epilogue, self.result)
+        rows.check_source(self.pooled, (), self.views)
+        if self.pooled.output_operands[0] != Operand(self.shape, self.dtype):
+            raise ValueError(f"the source gives {self.pooled.output_operands[0]}, not the input of {self}")
+
+    @property
+    def pooled(self) -> Expression:
+        """What is pooled."""
+        return self.source or identity(self.shape, self.dtype)
 
     @property
     def axes(self) -> tuple[Axis, Axis]:
@@ -197,48 +210,65 @@ def default_schedule(workload: Pool2d, target: CpuTarget, threads: int) -> Sched
     lanes = target.lanes(rows.accumulation_dtype(workload.dtype))
     height, width = workload.axes
     taps = math.prod(workload.result.shape) / lanes * height.kernel * width.kernel
-    return Schedule(lanes, task_count(taps * _TAP_NS, threads))
+    computed = elementwise.vector_nanoseconds(workload.pooled, lanes) if workload.source else 0.0
+    return Schedule(lanes, task_count(taps * (_TAP_NS + computed), threads))
 
 
 def build(workload: Pool2d, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:
-    """Build the kernel `name`(x, epilogue inputs[1:]..., outputs...)."""
+    """Build the kernel `name`(source inputs..., epilogue inputs[1:]..., outputs...)."""
     epilogue = workload.epilogue or rows.rounding(workload.result.shape, workload.dtype)
-    further = views.complete(workload.epilogue_views, epilogue.inputs[1:])
-    outputs = views.complete(workload.output_views, epilogue.output_operands)
-    operands = (*epilogue.inputs[1:], *epilogue.output_operands)
-    all_views = (*further, *outputs)
-    strides = [
-        views.broadcast_strides(v, o.shape, epilogue.shape) for v, o in zip(all_views, operands, strict=True)
-    ]
-    parameters = [tir.Parameter("x", workload.shape, workload.dtype)] + [
-        tir.Parameter(f"{'y' if k >= len(further) else 'x'}{k}", view.buffer_shape, operand.dtype)
-        for k, (view, operand) in enumerate(zip(all_views, operands, strict=True))
-    ]
+    given = (workload.views, workload.epilogue_views, workload.output_views)
+    # The loops are those of the result; the source has an index of its own.
+    parts = rows.complete_parts(workload.pooled, epilogue, given)
+    sources = len(workload.pooled.inputs)
 
     def body(*buffers: Any) -> None:
-        flat = [views.flat(b, p.shape, p.dtype) for b, p in zip(buffers, parameters, strict=True)]
+        flat = [views.flat(b, p.shape, p.dtype) for b, p in zip(buffers, parts.parameters, strict=True)]
+        operands = [
+            _Operand(memory, view.offset, own)
+            for memory, view, own in zip(flat, parts.all_views, parts.strides, strict=True)
+        ]
+        extras, results = operands[sources:][: len(epilogue.inputs) - 1], operands[-len(epilogue.outputs) :]
+
+        def load(at: Sequence[Index], lanes: int) -> Value:
+            loads = [operand.load(at, lanes) for operand in operands[:sources]]
+            return instructions.unpack(emit(workload.pooled, loads, lanes)[0], workload.dtype, lanes)
 
         def store(at: Sequence[Index], value: Value, lanes: int) -> None:
-            offsets = [
-                v.offset + sum(i * s for i, s in zip(at, st, strict=True))
-                for v, st in zip(all_views, strides, strict=True)
-            ]
-            loads = [views.load(flat[1 + k], offsets[k], strides[k][3], lanes) for k in range(len(further))]
-            for k, result in enumerate(emit(epilogue, [value, *loads], lanes), start=len(further)):
-                views.store(flat[1 + k], result, offsets[k], strides[k][3], lanes)
+            values = emit(epilogue, [value, *(operand.load(at, lanes) for operand in extras)], lanes)
+            for operand, result in zip(results, values, strict=True):
+                operand.store(at, result, lanes)
 
-        _Pooling(workload, flat[0], schedule, store).emit()
+        _Pooling(workload, schedule, load, store).emit()
 
-    return tir.kernel(name, parameters, body)
+    return tir.kernel(name, parts.parameters, body)
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """The memory of an operand and its strides over (n, y, x, c)."""
+
+    memory: views.Memory
+    offset: int
+    strides: tuple[int, ...]
+
+    def _at(self, at: Sequence[Index]) -> Index:
+        return self.offset + sum(i * s for i, s in zip(at, self.strides, strict=True))
+
+    def load(self, at: Sequence[Index], lanes: int) -> Value:
+        return views.load(self.memory, self._at(at), self.strides[3], lanes)
+
+    def store(self, at: Sequence[Index], value: Value, lanes: int) -> None:
+        views.store(self.memory, value, self._at(at), self.strides[3], lanes)
 
 
 @dataclass(frozen=True)
 class _Pooling:
-    """The loops of one kernel; `store((n, y, x, c), value, lanes)` takes the results."""
+    """The loops of one kernel; `load((n, y, x, c), lanes)` gives the input, `store` takes the results."""
 
     workload: Pool2d
-    image: views.Memory
     schedule: Schedule
+    load: Callable[[Sequence[Index], int], Value]
     store: Callable[[Sequence[Index], Value, int], None]
 
     def emit(self) -> None:
@@ -291,9 +321,7 @@ class _Pooling:
         tir.store(total, tir.constant(initial, held, lanes), (0,), lanes)
 
         def tap(row: Index, column: Index) -> None:
-            _, rows_in, columns_in, channels = workload.shape
-            offset = ((n * rows_in + row) * columns_in + column) * channels + c
-            value = instructions.unpack(views.load(self.image, offset, 1, lanes), workload.dtype, lanes)
+            value = self.load((n, row, column, c), lanes)
             tir.store(total, combine(tir.load(total, (0,), lanes), value, lanes), (0,), lanes)
 
         if inside:

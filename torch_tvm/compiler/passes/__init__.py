@@ -8,6 +8,7 @@ from .clean import CLEAN
 from .expand import DECOMPOSE, EXPAND
 from .fold import FOLD_WEIGHTS
 from .layout import CHANNELS_LAST, LOCAL_CHANNELS_LAST, TO_NHWC
+from .reorder import REORDER
 
 __all__ = [
     "CHANNELS_LAST",
@@ -16,5 +17,6 @@ __all__ = [
     "EXPAND",
     "FOLD_WEIGHTS",
     "LOCAL_CHANNELS_LAST",
+    "REORDER",
     "TO_NHWC",
 ]
