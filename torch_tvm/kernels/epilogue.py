@@ -96,15 +96,16 @@ class Epilogue:
         """Apply the expression to `count` elements that begin at `index`, and store its outputs."""
         loads = [result]
         for operand, buffer in zip(self.expression.inputs[1:], self.extras, strict=True):
-            loads.append(_load_operand(operand, buffer, index, count, self.lanes))
+            loads.append(load_operand(operand, buffer, index, count, self.lanes))
         values = emit(self.expression, loads, self.lanes)
         for value, buffer, operand in zip(values, self.outputs, self.expression.output_operands, strict=True):
             tir.store_partial(buffer, value, index, count=count, dtype=operand.dtype, lanes=self.lanes)
 
 
-def _load_operand(
+def load_operand(
     operand: Operand, buffer: tir.Buffer, index: Sequence[tir.Index], count: int, lanes: int
 ) -> tir.Value:
+    """Load `count` elements of an operand that broadcasts to the index space, repeated where it has one column."""
     shape = operand.shape
     if not shape:
         return tir.broadcast(buffer[()], lanes)
@@ -161,14 +162,16 @@ def parameters(epilogue: PlacedExpression) -> tuple[list[tir.Parameter], list[ti
 
 def bind(epilogue: PlacedExpression, buffers: Sequence[tir.Buffer], lanes: int) -> Epilogue:
     """Return the epilogue on a kernel's buffers, extra inputs then outputs, which may have other dimensions."""
-    shaped = [
-        tir.reshaped(buffer, operand.shape, operand.dtype)
-        if view is None
-        else views.strided(buffer, operand, view)
-        for buffer, operand, view in zip(buffers, epilogue.operands, epilogue.views, strict=True)
-    ]
+    shaped = [shape(*each) for each in zip(buffers, epilogue.operands, epilogue.views, strict=True)]
     extras = len(epilogue.expression.inputs) - 1
     return Epilogue(epilogue.expression, shaped[:extras], shaped[extras:], lanes)
+
+
+def shape(buffer: tir.Buffer, operand: Operand, view: View | None) -> tir.Buffer:
+    """Return a kernel's buffer as the tensor that an operand is."""
+    if view is None:
+        return tir.reshaped(buffer, operand.shape, operand.dtype)
+    return views.strided(buffer, operand, view)
 
 
 def fold(epilogue: PlacedExpression, shape: tuple[int, ...]) -> PlacedExpression | None:

@@ -34,6 +34,30 @@ class RegisterTile:
         for k in range(len(self._sums)):
             self._sums[k] = self._sums[k] + other._sums[k]
 
+    def load(
+        self, buffer: tir.Buffer, place: Callable[[tir.Index], list[tir.Index]], first_column: tir.Index
+    ) -> None:
+        """Take sums that `spill` stored."""
+        for row, v in itertools.product(range(self.rows), range(self.vectors)):
+            index = (*place(row), first_column + v * self.lanes)
+            self._sums[row * self.vectors + v] = tir.load(buffer, index, self.lanes)
+
+    def scale(self, factor: Callable[[int], tir.Value]) -> None:
+        """Multiply every row with its factor."""
+        for row in range(self.rows):
+            repeated = T.bind(tir.broadcast(factor(row), self.lanes))
+            for v in range(self.vectors):
+                k = row * self.vectors + v
+                self._sums[k] = self._sums[k] * repeated
+
+    def spill(
+        self, buffer: tir.Buffer, place: Callable[[tir.Index], list[tir.Index]], first_column: tir.Index
+    ) -> None:
+        """Store all sums as they are, whole vectors of them."""
+        for row, v in itertools.product(range(self.rows), range(self.vectors)):
+            index = (*place(row), first_column + v * self.lanes)
+            tir.store(buffer, self._sums[row * self.vectors + v], index, self.lanes)
+
     def store(
         self,
         epilogue: Epilogue,
@@ -63,8 +87,7 @@ class RegisterTile:
     ) -> None:
         lanes = self.lanes
         spilled = T.alloc_buffer((self.rows, self.vectors * lanes), self.dtype, align=64)
-        for row, v in itertools.product(range(self.rows), range(len(counts))):
-            tir.store(spilled, self._sums[row * self.vectors + v], (row, v * lanes), lanes)
+        self.spill(spilled, lambda row: [row], 0)
         whole = sum(count == lanes for count in counts)
         with tir.loop(self.rows) as row:
             if whole:
