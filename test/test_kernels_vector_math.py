@@ -9,7 +9,7 @@ import pytest
 import torch
 from kernel_runs import TARGETS, get_target, run
 
-from torch_tvm.kernels import elementwise, idioms
+from torch_tvm.kernels import elementwise, idioms, tir, vector_math
 from torch_tvm.kernels.expression import Expression, Instruction, Operand, Scalar
 
 # The largest error, in units in the last place, that each docstring of vector_math states.
@@ -75,6 +75,27 @@ def test_functions_err_at_most_as_stated(target: str, lanes: int) -> None:
         )
         zeros = (exact == 0) & (got == 0)
         assert torch.equal(torch.signbit(got[zeros]), torch.signbit(exact[zeros])), f"{name}: sign of zero"
+
+
+@pytest.mark.parametrize(("target", "lanes"), [(TARGETS[0], 16), (TARGETS[1], 8), (TARGETS[0], 1)])
+def test_exp_nonpositive_errs_at_most_as_stated(target: str, lanes: int) -> None:
+    """Normal results as `exp`, zero below them."""
+    x = samples()
+    x = x[(x <= 0) | x.isnan()][: 16 * 10_000].contiguous()
+    result = torch.zeros_like(x)
+
+    def body(source: tir.Buffer, out: tir.Buffer) -> None:
+        with tir.loop(len(x) // lanes) as i:
+            value = tir.materialise(tir.load(source, (i * lanes,), lanes), "float32", lanes)
+            tir.store(out, vector_math.exp_nonpositive(value, lanes), (i * lanes,), lanes)
+
+    parameters = [tir.Parameter(name, tuple(x.shape), "float32") for name in ("x", "y")]
+    run({"k": tir.kernel("k", parameters, body)}, {"k": [x, result]}, get_target(target))
+    exact = torch.exp(x.double())
+    exact[exact < 2.0**-126] = 0
+    error = error_in_ulp(result, exact)
+    worst = int(error.argmax())
+    assert error[worst] <= ULP["exp"], (x[worst].item(), result[worst].item())
 
 
 def test_sigmoid_and_silu_are_eagers_formulas() -> None:

@@ -263,6 +263,20 @@ def source(group: Group, accesses: AccessMap) -> tuple[Expression, Operands]:
     return identity(data.shape, data.dtype), operands
 
 
+def between(
+    steps: Sequence[Node], first: Tensor, last: Tensor, space: tuple[int, ...], accesses: AccessMap
+) -> tuple[Expression, Operands]:
+    """Describe the element-wise nodes that lead from one tensor, input 0, to another over an iteration space.
+
+    Operands may be strided views of what is stored, whose last dim is contiguous.
+    """
+    maker = _ExpressionMaker(steps, space, accesses, None, unit=True)
+    maker.anchor(first, first.dtype)
+    maker.read_operands()
+    maker.compute()
+    return maker.finish(last), maker.operands
+
+
 def epilogue(
     group: Group, held: str | None = None, accesses: AccessMap | None = None, *, unit: bool = False
 ) -> tuple[Expression, Operands]:

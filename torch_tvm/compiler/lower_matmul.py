@@ -54,26 +54,36 @@ def matrix_view(size: int, access: Access, names: tuple[str, ...]) -> MatrixView
     return MatrixView((*[1] * len(missing), *shape), (*missing, *axes))
 
 
-def _operand(
-    lowerer: Lowerer, tensor: Tensor, batch: tuple[int, ...], last: tuple[str, str]
+def operand_view(
+    lowerer: Lowerer,
+    tensor: Tensor,
+    batch: tuple[int, ...],
+    last: tuple[str, str],
+    *,
+    copied: bool = False,
 ) -> tuple[Argument, MatrixView]:
-    """Return a view of an operand whose last two dims are `last` and whose batch dims are those of the result."""
+    """Return a view of an operand whose last two dims are `last` and whose batch dims are those of the result.
+
+    The operand is copied if no view reaches it, or if `copied` asks for it.
+    """
     names = (*(f"b{i}" for i in range(len(batch))), *last)
-    source, access = lowerer.view(tensor)
-    view = matrix_view(size_of(source.shape), access.broadcast((*batch, *tensor.shape[-2:])), names)
-    if view is None:
-        source = lowerer.argument(tensor)
-        whole = stored(tensor).broadcast((*batch, *tensor.shape[-2:]))
-        view = matrix_view(tensor.size, whole, names)
-        assert view is not None, "a stored tensor is a view of itself"
+    shape = (*batch, *tensor.shape[-2:])
+    if not copied:
+        source, access = lowerer.view(tensor)
+        view = matrix_view(size_of(source.shape), access.broadcast(shape), names)
+        if view is not None:
+            return Argument(source.storage, view.shape, source.dtype), view
+    source = lowerer.argument(tensor)
+    view = matrix_view(tensor.size, stored(tensor).broadcast(shape), names)
+    assert view is not None, "a stored tensor is a view of itself"
     return Argument(source.storage, view.shape, source.dtype), view
 
 
 def _lower(lowerer: Lowerer, group: Group) -> None:
     left, right = group.root.args
     batch = group.shape[:-2]
-    a, a_view = _operand(lowerer, left, batch, ("m", "k"))
-    b, b_view = _operand(lowerer, right, batch, ("k", "n"))
+    a, a_view = operand_view(lowerer, left, batch, ("m", "k"))
+    b, b_view = operand_view(lowerer, right, batch, ("k", "n"))
     names = (*(f"b{i}" for i in range(len(batch))), "m", "n")
     order = group.order or tuple(range(len(names)))
     result = MatrixView(tuple(group.shape[i] for i in order), tuple(names[i] for i in order))

@@ -13,7 +13,8 @@ from tvm import relax
 from torch_tvm import relay, runtime
 from torch_tvm.kernels.target import parse_target
 
-from . import lower_concat, lower_conv, lower_matmul, lower_rows, passes  # noqa: F401  lower_*: register their families
+from . import lower_attention, lower_concat, lower_conv, lower_matmul, lower_rows, passes  # noqa: F401  register their families
+from .attention import find_attention
 from .expressions import is_elementwise
 from .fusion import Fusion
 from .graph import read_graph
@@ -109,6 +110,8 @@ def compile_function(
     module = optimise(module, num_inputs, opt_level, stages)
     graph = stages.run("read", lambda: read_graph(module, num_inputs))
     share_prefixes(graph)
+    if opt_level >= 1:
+        stages.run("attention", lambda: find_attention(graph, is_elementwise))
     fusion = Fusion(graph, find_family, is_elementwise, opt_level >= 1)
     groups = stages.run("fusion", fusion.partition)
     winograd = str(options.get("winograd", "auto")) if opt_level >= 3 else "off"

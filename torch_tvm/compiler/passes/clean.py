@@ -27,7 +27,17 @@ def _permute(site: Site) -> relax.Expr | None:
     if before is not None and before.attrs.axes is not None:
         inner = ints(before.attrs.axes)
         return op.permute_dims(before.args[0], [inner[axis] for axis in order])
-    return None
+    merged = site.block.definition(site.data, "reshape")
+    return None if merged is None else _permute_unmerged(site, merged, order)
+
+
+def _permute_unmerged(site: Site, merged: relax.Call, order: Sequence[int]) -> relax.Expr | None:
+    """Permute before dims are merged, not behind: the reshape may then meet the product or reshape that undoes it."""
+    groups = _merged_dims(site.shape(merged.args[0]), site.shape())
+    if groups is None or all(len(group) == 1 for group in groups):
+        return None
+    moved = op.permute_dims(merged.args[0], [axis for position in order for axis in groups[position]])
+    return site.reshape(site.emit(moved), site.result_shape())
 
 
 def _reshape(site: Site) -> relax.Expr | None:

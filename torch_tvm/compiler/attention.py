@@ -1,0 +1,173 @@
+"""Finds softmax(f(Q K^T)) V among the nodes of a graph and makes one node of it.
+
+f is whatever element-wise nodes stand between the first product and the softmax: scale, mask, causal mask. The scores
+must be needed nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .access import rebroadcast
+from .fusion import MAX_NODES, MAX_OPERANDS
+from .graph import Graph, Node, Tensor
+from .masks import diagonal
+from .rewrite import size_of
+
+
+@dataclass(eq=False)
+class AttentionNode(Node):
+    """softmax(f(Q K^T)) V; its operands are Q, K^T, V, then what else f reads.
+
+    Attributes
+    ----------
+    product
+        The result of Q K^T.
+    steps
+        The nodes of f in order, reshapes included.
+    scores
+        What the softmax is taken of.
+    diagonal
+        f is minus infinity for key n and query m wherever n > m + diagonal; None where nothing is known.
+    """
+
+    product: Tensor = field(kw_only=True)
+    steps: list[Node] = field(kw_only=True)
+    scores: Tensor = field(kw_only=True)
+    diagonal: int | None = field(kw_only=True)
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """Shape of the scores with the batch dims of the result."""
+        return (*self.output.shape[:-2], *self.scores.shape[-2:])
+
+
+def find_attention(graph: Graph, is_elementwise: Callable[[Node], bool]) -> None:
+    """Replace every attention in a graph by an `AttentionNode`."""
+    finder = _Finder(graph, is_elementwise)
+    for node in list(graph.nodes):
+        if node.op == "nn.softmax":
+            finder.replace(node)
+
+
+class _Finder:
+    def __init__(self, graph: Graph, is_elementwise: Callable[[Node], bool]) -> None:
+        self._graph = graph
+        self._outputs = set(graph.outputs)
+        self._is_elementwise = is_elementwise
+
+    def replace(self, softmax: Node) -> None:
+        scores = softmax.args[0]
+        context = self._only_user(softmax.output)
+        if context is None or int(softmax.attrs.axis) % len(scores.shape) != len(scores.shape) - 1:
+            return
+        found = self._chain(softmax)
+        if found is None:
+            return
+        product, steps = found
+        node = _attention_node(product, steps, scores, context)
+        if node is not None:
+            self._substitute([product, *steps, softmax, context], node)
+
+    def _only_user(self, weights: Tensor) -> Node | None:
+        """Return the product that alone reads the weights, as its left operand, perhaps reshaped."""
+        while len(weights.users) == 1 and weights not in self._outputs:
+            (user,) = weights.users
+            if user.op == "matmul":
+                return user if user.args[0] is weights and user.args[1] is not weights else None
+            if user.op != "reshape":
+                return None
+            weights = user.output
+        return None
+
+    def _chain(self, softmax: Node) -> tuple[Node, list[Node]] | None:
+        """Return the product that the scores come from and the nodes in between, if nothing else reads either."""
+        size = softmax.args[0].size
+        region: set[Node] = set()
+        products: set[Node] = set()
+        waiting = [softmax.args[0]]
+        while waiting:
+            tensor = waiting.pop()
+            node = tensor.node
+            if node is None or node in region or tensor.size != size:
+                continue
+            if node.op == "matmul":
+                products.add(node)
+            elif self._is_elementwise(node) or node.op == "reshape":
+                region.add(node)
+                waiting += node.args
+        if len(products) != 1:
+            return None
+        (product,) = products
+        steps: list[Node] = []
+        inside = {product.output}
+        for node in sorted(region, key=lambda node: node.index):
+            if not inside.isdisjoint(node.args):
+                steps.append(node)
+                inside.add(node.output)
+        readers = {*steps, softmax}
+        private = all(user in readers for tensor in inside for user in tensor.users)
+        return (product, steps) if private and inside.isdisjoint(self._outputs) else None
+
+    def _substitute(self, gone: list[Node], node: AttentionNode) -> None:
+        dropped = set(gone)
+        for tensor in {arg for old in gone for arg in old.args}:
+            tensor.users = [user for user in tensor.users if user not in dropped]
+        for tensor in dict.fromkeys(node.args):
+            tensor.users.append(node)
+            tensor.users.sort(key=lambda user: user.index)
+        node.output.node = node
+        position = self._graph.nodes.index(gone[-1])
+        self._graph.nodes[position] = node
+        self._graph.nodes[:] = [other for other in self._graph.nodes if other not in dropped]
+
+
+def _attention_node(product: Node, steps: list[Node], scores: Tensor, context: Node) -> AttentionNode | None:
+    """Make the node; None if the products' batches do not fit together or the kernel cannot compute f."""
+    batch = context.output.shape[:-2]
+    space = (*batch, *scores.shape[-2:])
+    query, key = (_with_batch(arg, product, batch) for arg in product.args)
+    if query is None or key is None or size_of(space) != scores.size or context.output.size == 0:
+        return None
+    inside = {product.output, *(step.output for step in steps)}
+    others: list[Tensor] = []
+    for step in steps:
+        for arg in step.args:
+            if arg in inside or arg.scalar is not None:
+                continue
+            if rebroadcast(arg.shape, step.output.shape, space) is None:
+                return None
+            others.append(arg)
+    tensors = [query, key, context.args[1], *inside, context.output]
+    if len({t.dtype for t in tensors}) != 1 or scores.dtype not in ("float32", "float64"):
+        return None
+    if len(set(others)) > MAX_OPERANDS or len(steps) > MAX_NODES:
+        return None
+    return AttentionNode(
+        "torch_tvm.attention",
+        (query, key, context.args[1], *dict.fromkeys(others)),
+        context.call,
+        context.index,
+        context.outputs,
+        product=product.output,
+        steps=steps,
+        scores=scores,
+        diagonal=diagonal(scores),
+    )
+
+
+def _with_batch(tensor: Tensor, product: Node, batch: tuple[int, ...]) -> Tensor | None:
+    """Return an operand of a product with the batch dims of another product's result."""
+    own = product.output.shape[:-2]
+    if own == batch or len(tensor.shape) == 2:
+        return tensor
+    shape = (*batch, *tensor.shape[-2:])
+    if tensor.shape[:-2] != own or size_of(own) != size_of(batch):
+        return None
+    if tensor.node is not None and tensor.node.op == "reshape" and tensor.node.args[0].shape == shape:
+        return tensor.node.args[0]
+    reshape = Node("reshape", (tensor,), product.call, product.index)
+    reshape.outputs.append(Tensor("node", shape, tensor.dtype, 0, tensor.weight_only, reshape))
+    tensor.users.append(reshape)
+    return reshape.output
