@@ -171,7 +171,7 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
     """Choose tiles that fit the registers and waste least, and tasks that keep `threads` threads busy."""
     workload = workload.with_contiguous_rows()
     lanes, size = target.lanes(workload.dtype), tir.element_bytes(workload.dtype)
-    rows, vectors = _tile(workload, target, lanes)
+    rows, vectors = _tile(workload, target, lanes, threads)
     tiles = -(-workload.m // rows)
     right = "packed" if workload.packed else "copied"
     if not workload.packed and workload.b.inner == "n" and tiles < _TILES_PER_COPIED_PANEL:
@@ -197,12 +197,15 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
     )
 
 
-def _tile(workload: Matmul, target: CpuTarget, lanes: int) -> tuple[int, int]:
+def _tile(workload: Matmul, target: CpuTarget, lanes: int, threads: int) -> tuple[int, int]:
     size = tir.element_bytes(workload.dtype)
 
     def cost(tile: tuple[int, int]) -> float:
         bodies = len(tir.split_evenly(workload.m, tile[0]))
-        return tiling.with_compile_time(cycles(workload, *tile, lanes), bodies)
+        panel_bytes = workload.k * tile[1] * lanes * size
+        # Nothing fetches a thread's first panel ahead.
+        first = threads * panel_bytes / tiling.MEMORY_BYTES_PER_CYCLE if workload.packed else 0
+        return tiling.with_compile_time(cycles(workload, *tile, lanes) + first, bodies)
 
     row_bytes = workload.a.stride("m") * size if workload.m > 1 else 1
     rows, vectors = min(tiling.register_tiles(target, lanes, workload.n, row_bytes), key=cost)
@@ -417,14 +420,16 @@ class _Product:
         self, buffer: tir.Buffer, outer: list[tir.Index], prefetch: int
     ) -> Callable[[tir.Index, tir.Index], list[tir.Value]]:
         s = self.schedule
-        tiles = -(-self.workload.m // s.rows) if prefetch >= self.workload.k else 1
-        lines = -(-s.vectors // tiles) if prefetch else 0
+        steps = self.workload.k
+        shared = prefetch >= steps > 0
+        # What a tile fetches at each step: the same part of the next panel for each tile, or a whole row.
+        part = -(-s.width // -(-self.workload.m // s.rows)) if shared else s.width
 
         def load(tile: tir.Index, k: tir.Index) -> list[tir.Value]:
             vectors = [T.bind(tir.load(buffer, (*outer, k, v * s.lanes), s.lanes)) for v in range(s.vectors)]
-            first = tile * lines if tiles > 1 else 0
-            for line in range(lines):
-                tir.prefetch(buffer, (*outer, k + prefetch, (first + line) * s.lanes))
+            row, first = (prefetch, (tile * steps + k) * part) if shared else (k + prefetch, 0)
+            for at in range(0, part if prefetch else 0, s.lanes):
+                tir.prefetch(buffer, (*outer, row, first + at))
             return vectors
 
         return load

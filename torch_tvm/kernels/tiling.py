@@ -12,8 +12,12 @@ _MAX_ROWS, _MAX_ALIASING_ROWS, _ALIASING_BYTES = 14, 8, 4096
 # Bytes a cycle at which a panel of this size at most streams into registers: from L1, L2, L3 (Zen 5, measured on
 # 3x3 convolutions of 512 channels at 7x7: 754 us with 7 x 32 tiles, 1020 us with 4 x 64 and 3 x 64).
 _STREAMS = ((24 * 1024, 128), (640 * 1024, 32), (1 << 62, 12))
-# A panel and the next one must fit L2 together.
-_PREFETCHED_PANEL_BYTES = 256 * 1024
+# The next panel must not push what is being read out of L2: 128x3072x768 with panels of 590 KB takes 1365 us, with 64
+# rows fetched ahead 1450 us (two threads).
+_PREFETCHED_PANEL_BYTES = 640 * 1024
+# What a product loses by the first panel, which nothing fetches ahead from memory (two threads, us with panels of
+# 32 and 64 columns): 128x768x768 326 and 337, 128x768x3072 1268 and 1284.
+MEMORY_BYTES_PER_CYCLE = 2
 # Two FMA a cycle at 4 GHz.
 _FMA_PER_NANOSECOND = 8
 # From L3: 1x512x1000 takes 21 us for 2 MB of weights.
@@ -68,8 +72,8 @@ def prefetch_rows(rows: int, weight_bytes: int, steps: int = 0, tiles: int = 1, 
     Parameters
     ----------
     steps, tiles, row_bytes
-        Rows of a panel, tiles that read each panel and bytes of a row: where more than one tile does and two panels
-        fit L2, a whole panel ahead.
+        Rows of a panel, tiles that read each panel and bytes of a row: where more than one tile does and the next panel
+        fits L2 too, a whole panel ahead.
     """
     if rows < 4 or weight_bytes <= 1024 * 1024:
         return 0
