@@ -4,8 +4,9 @@ A task takes some rows of queries of one head. It copies K^T block by block into
 right operand, and for each tile of queries computes a strip of scores, its exponentials, and their product with V,
 which is read where it lies. With more than one block of keys the sums are rescaled whenever a larger score appears.
 
-Two threads of a Zen 5, us, against two products and a softmax with stored scores: 12 heads of 128 x 128 x 64 @@,
-12 heads of 197 x 197 x 64 @@, 12 heads of 1024 x 1024 x 64 @@.
+One thread of a Zen 5, us, in brackets torch's scaled_dot_product_attention: 12 heads of 128 x 128 x 64 266 (939),
+causal 179 (934), of 197 x 197 x 64 700 (2030), of 1024 x 1024 x 64 17000 (41900), causal 9800 (30600). At the FMA limit
+the products of the first take 198.
 """
 
 from __future__ import annotations
