@@ -181,13 +181,15 @@ def test_depthwise(spec: str) -> None:
     target = get_target(spec)
     rng = random.Random(5)
     cases: list[Case] = []
-    for channels in (2, 16, 21, 40):
+    for channels, blocks in ((2, 1), (16, 1), (21, 2), (40, 3), (100, 4)):
         base = random_workload(rng)
         workload = dataclasses.replace(
             base, channels=channels, filters=channels, groups=channels, input_layout="NHWC"
         )
         for border in ("peel", "copy"):
-            schedule = dataclasses.replace(default_schedule(workload, target, 2), border=border)
+            schedule = dataclasses.replace(
+                default_schedule(workload, target, 2), border=border, channel_blocks=blocks
+            )
             cases.append((workload, schedule, border == "peel"))
     check(cases, target)
 

@@ -57,6 +57,8 @@ class Schedule:
         Whether tasks run in parallel.
     prefetch
         Rows of a panel that are prefetched ahead.
+    channel_blocks
+        Parts of the channels of a depthwise convolution.
     """
 
     rows: int
@@ -67,6 +69,7 @@ class Schedule:
     chains: int = 1
     parallel: bool = False
     prefetch: int = 0
+    channel_blocks: int = 1
 
     @property
     def width(self) -> int:
@@ -118,6 +121,7 @@ def _depthwise_schedule(w: Conv2d, target: CpuTarget, threads: int) -> Schedule:
         border=flat.border,
         row_blocks=flat.row_blocks,
         parallel=flat.parallel,
+        channel_blocks=flat.channel_blocks,
     )
 
 
@@ -226,7 +230,7 @@ def build(
 
 
 def _to_depthwise(s: Schedule) -> depthwise.Schedule:
-    return depthwise.Schedule(s.rows, s.lanes, s.border, s.row_blocks, s.parallel)
+    return depthwise.Schedule(s.rows, s.lanes, s.border, s.row_blocks, s.parallel, s.channel_blocks)
 
 
 def _as_matmul(w: Conv2d) -> matmul.Matmul:
