@@ -217,7 +217,6 @@ def test_files(found: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_chart(found: dict[str, Any], tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     titles = {name: runtime.title for name, runtime in RUNTIMES.items()}
     paths = [tmp_path / "one.svg", tmp_path / "two.svg"]
     for path in paths:
