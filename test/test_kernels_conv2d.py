@@ -108,8 +108,15 @@ def random_workload(rng: random.Random) -> Conv2d:
 def random_schedule(rng: random.Random, workload: Conv2d, target: CpuTarget) -> Schedule:
     schedule = default_schedule(workload, target, rng.choice([1, 2, 3]))
     border = rng.choice([schedule.border, "copy"])
+    passes = rng.choice([1, workload.kernel[0]])
+    steps = workload.kernel[0] // passes * workload.kernel[1] * workload.group_channels
     return dataclasses.replace(
-        schedule, parallel=rng.random() < 0.5, row_blocks=rng.choice([1, 2]), border=border
+        schedule,
+        parallel=rng.random() < 0.5,
+        row_blocks=rng.choice([1, 2]),
+        border=border,
+        passes=1 if workload.depthwise else passes,
+        prefetch=rng.choice([0, 64, steps]),
     )
 
 
@@ -118,7 +125,7 @@ def test_random_convolutions(spec: str) -> None:
     target = get_target(spec)
     rng = random.Random(3)
     cases: list[Case] = []
-    for _ in range(16):
+    for _ in range(20):
         workload = random_workload(rng)
         cases.append((workload, random_schedule(rng, workload, target), rng.random() < 0.5))
     check(cases, target)

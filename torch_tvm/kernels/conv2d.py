@@ -14,138 +14,24 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import depthwise, matmul, tiling, tir, views
+from torch_tvm.kernels import depthwise, matmul, tir, views
 from torch_tvm.kernels import epilogue as epilogues
+from torch_tvm.kernels.conv_schedule import Schedule, as_matmul, cycles, default_schedule
 from torch_tvm.kernels.conv_shape import Conv2d, RowTile, copy_padded, row_tiles, tap_ranges
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression, Operand
-from torch_tvm.kernels.matrix_view import MatrixView
-from torch_tvm.kernels.panel import PanelCopy
+from torch_tvm.kernels.panel import PanelCopy, PanelPrefetch
 from torch_tvm.kernels.register_tile import RegisterTile
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
 
-__all__ = ["Conv2d", "Schedule", "build", "build_pack", "default_schedule", "packed_shape"]
-
-# Each specialised loop over channels costs about 10 ms of compile time.
-_MOST_PEELED_LOOPS = 12
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a convolution is computed.
-
-    Parameters
-    ----------
-    rows, vectors
-        Size of the register tile: pixels of one output row x vectors of filters.
-    lanes
-        Elements of a vector; a panel of weights has vectors * lanes filters.
-    border
-        "peel" or "copy".
-    row_blocks
-        Parts that the output rows are divided into, each with one panel of one image a task of the parallel loop.
-    chains
-        Sums that a result is split into, to hide the latency of FMA when the tile is small.
-    parallel
-        Whether tasks run in parallel.
-    prefetch
-        Rows of a panel that are prefetched ahead.
-    channel_blocks
-        Parts of the channels of a depthwise convolution.
-    """
-
-    rows: int
-    vectors: int
-    lanes: int
-    border: str = "peel"
-    row_blocks: int = 1
-    chains: int = 1
-    parallel: bool = False
-    prefetch: int = 0
-    channel_blocks: int = 1
-
-    @property
-    def width(self) -> int:
-        """Filters of a panel."""
-        return self.vectors * self.lanes
-
-
-def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Schedule:
-    """Choose tiles that fit the registers and waste least, and tasks that keep `threads` threads busy."""
-    w = workload
-    if w.depthwise:
-        return _depthwise_schedule(w, target, threads)
-    lanes = target.lanes(w.dtype)
-    if w.pointwise:
-        flat = matmul.default_schedule(_as_matmul(w), target, threads)
-        return Schedule(
-            flat.rows,
-            flat.vectors,
-            lanes,
-            "peel",
-            flat.row_blocks,
-            flat.chains,
-            flat.parallel,
-            flat.prefetch,
-        )
-    rows, vectors = _tile(w, target, lanes)
-    peeled = sum(len(tap_ranges(w, tile)) for tile in row_tiles(w, rows))
-    tasks = w.batch * w.groups * -(-w.group_filters // (vectors * lanes))
-    weight_bytes = math.prod(w.weight_shape) * tir.element_bytes(w.dtype)
-    parallel = tiling.worth_threads(w.flops, weight_bytes, lanes, threads)
-    return Schedule(
-        rows=rows,
-        vectors=vectors,
-        lanes=lanes,
-        border="peel" if peeled <= _MOST_PEELED_LOOPS else "copy",
-        row_blocks=tiling.blocks(tasks, w.out_height, threads) if parallel else 1,
-        chains=tiling.chains(rows, vectors, w.group_channels),
-        parallel=parallel,
-        prefetch=tiling.prefetch_rows(rows, weight_bytes),
-    )
-
-
-def _depthwise_schedule(w: Conv2d, target: CpuTarget, threads: int) -> Schedule:
-    flat = depthwise.default_schedule(w, target, threads)
-    return Schedule(
-        rows=flat.pixels,
-        vectors=1,
-        lanes=flat.lanes,
-        border=flat.border,
-        row_blocks=flat.row_blocks,
-        parallel=flat.parallel,
-        channel_blocks=flat.channel_blocks,
-    )
-
-
-def _tile(w: Conv2d, target: CpuTarget, lanes: int) -> tuple[int, int]:
-    def cost(tile: tuple[int, int]) -> float:
-        bodies = sum(len(tap_ranges(w, tile)) for tile in row_tiles(w, tile[0]))
-        return tiling.with_compile_time(cycles(w, *tile, lanes), bodies)
-
-    pixel = tir.element_bytes(w.dtype) * (w.pixel_channels if w.input_layout == "NHWC" else 1)
-    row_bytes = w.stride[1] * pixel
-    rows, vectors = min(tiling.register_tiles(target, lanes, w.group_filters, row_bytes), key=cost)
-    return max(height for _, height in tir.split_evenly(w.out_width, rows)), vectors
-
-
-def cycles(w: Conv2d, rows: int, vectors: int, lanes: int) -> float:
-    """Estimate the cycles that one thread takes with tiles of rows x vectors, operands being in caches."""
-    size, width = tir.element_bytes(w.dtype), vectors * lanes
-    taps = math.prod(w.kernel) * w.group_channels
-    step = sum(
-        n * tiling.cycles_per_step(height, vectors, lanes * size, taps * width * size)
-        for n, height in tir.split_evenly(w.out_width, rows)
-    )
-    panels = w.groups * -(-w.group_filters // width)
-    return w.batch * w.out_height * taps * panels * step
+__all__ = ["Conv2d", "Schedule", "build", "build_pack", "cycles", "default_schedule", "packed_shape"]
 
 
 def packed_shape(workload: Conv2d, schedule: Schedule) -> tuple[int, ...]:
@@ -233,16 +119,6 @@ def _to_depthwise(s: Schedule) -> depthwise.Schedule:
     return depthwise.Schedule(s.rows, s.lanes, s.border, s.row_blocks, s.parallel, s.channel_blocks)
 
 
-def _as_matmul(w: Conv2d) -> matmul.Matmul:
-    return matmul.Matmul(
-        MatrixView((w.output_pixels, w.channels), ("m", "k")),
-        MatrixView((w.filters, w.channels), ("n", "k")),
-        MatrixView((w.output_pixels, w.filters), ("m", "n")),
-        packed=True,
-        dtype=w.dtype,
-    )
-
-
 def _emit_pointwise(
     w: Conv2d,
     s: Schedule,
@@ -252,7 +128,7 @@ def _emit_pointwise(
     weight: tir.Buffer,
     rest: Sequence[tir.Buffer],
 ) -> None:
-    product = _as_matmul(w)
+    product = as_matmul(w)
     flat = matmul.Schedule(
         s.rows, s.vectors, s.lanes, "packed", s.row_blocks, s.chains, s.parallel, s.prefetch
     )
@@ -312,36 +188,97 @@ class _Convolution:
             group, panel = tir.unravel(position, (w.groups, self.panels))
             low = block * w.out_height // s.row_blocks
             high = (block + 1) * w.out_height // s.row_blocks
-            with tir.loop_between(low, high) as y:
-                for tile in row_tiles(w, s.rows):
-                    with tir.loop(tile.count) as i:
-                        first = tile.first + i * tile.size
-                        sums = operands.sum(self.target, (image, group, panel), y, tile, first)
-                        self._store(sums, [number(image), y], first, group, panel)
+            block = _Block(image, number(image), group, panel, low, high)
+            if s.passes > 1:
+                self._in_passes(operands, block)
+            else:
+                self._at_once(operands, block)
 
-    def _store(
-        self,
-        sums: RegisterTile,
-        outer: list[tir.Index],
-        first: tir.Index,
-        group: tir.Index,
-        panel: tir.Index,
-    ) -> None:
+    def _at_once(self, operands: _Operands, block: _Block) -> None:
+        """Emit the rows of a block, each sum from the first kernel row to the last."""
+        w = operands.workload
+        with tir.loop_between(block.low, block.high) as y:
+            for tile in _tiles(w, self.schedule.rows):
+                sums = operands.begin(self.target, tile)
+                with tir.loop_between(*w.rows_inside(y)) as r:
+                    operands.add(sums, block, y, r, tile, (y - block.low) * tile.per_row + tile.number)
+                self._store(operands.total(sums), block, y, tile.first)
+
+    def _in_passes(self, operands: _Operands, block: _Block) -> None:
+        """Emit a pass over the rows of a block for each kernel row, then one that stores them."""
+        w, s = operands.workload, self.schedule
+        kept = T.alloc_buffer((s.block_height(w), w.out_width, s.width), w.dtype, align=64)
+
+        def place(y: tir.Index, first: tir.Index) -> Callable[[tir.Index], list[tir.Index]]:
+            return lambda pixel: [y - block.low, first + pixel]
+
+        with tir.loop_between(0, block.high - block.low) as row, tir.loop(w.out_width) as x:
+            for v in range(s.vectors):
+                tir.store(kept, tir.constant(0, w.dtype, s.lanes), (row, x, v * s.lanes), s.lanes)
+        with tir.loop(w.kernel[0]) as r:
+            top, bottom = w.outputs_of(r)
+            top, bottom = T.max(top, block.low), T.min(bottom, block.high)
+            with tir.loop_between(top, bottom) as y:
+                for tile in _tiles(w, s.rows):
+                    sums = operands.begin(self.target, tile)
+                    sums[0].load(kept, place(y, tile.first), 0)
+                    operands.add(sums, block, y, r, tile, (y - top) * tile.per_row + tile.number)
+                    operands.total(sums).spill(kept, place(y, tile.first), 0)
+        with tir.loop_between(block.low, block.high) as y:
+            for tile in _tiles(w, s.rows):
+                (whole,) = operands.begin(self.target, tile, chains=1)
+                whole.load(kept, place(y, tile.first), 0)
+                self._store(whole, block, y, tile.first)
+
+    def _store(self, sums: RegisterTile, block: _Block, y: tir.Index, first: tir.Index) -> None:
         w, s = self.workload, self.schedule
         ragged = w.group_filters % s.width
 
         def store(count: int) -> None:
-            column = group * w.group_filters + panel * s.width
-            sums.store(self.epilogue, lambda pixel: [*outer, first + pixel], column, count)
+            column = block.group * w.group_filters + block.panel * s.width
+            sums.store(self.epilogue, lambda pixel: [block.number, y, first + pixel], column, count)
 
         if not ragged or self.panels == 1:
             store(ragged or s.width)
             return
-        with T.If(panel < self.panels - 1):
+        with T.If(block.panel < self.panels - 1):
             with T.Then():
                 store(s.width)
             with T.Else():
                 store(ragged)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What a task computes: rows `low` to before `high` of a panel's filters; image `number` is read as `image`."""
+
+    image: tir.Index
+    number: tir.Index
+    group: tir.Index
+    panel: tir.Index
+    low: tir.Index
+    high: tir.Index
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A register tile in a row of the output, from pixel `first` on: one of `per_row`, with what it reads."""
+
+    shape: RowTile
+    first: tir.Index
+    number: tir.Index
+    per_row: int
+
+
+def _tiles(w: Conv2d, rows: int) -> Iterator[_Tile]:
+    """Emit the loop over the tiles of a row; yield each tile whose code is different."""
+    shapes = row_tiles(w, rows)
+    per_row = sum(shape.count for shape in shapes)
+    number = 0
+    for shape in shapes:
+        with tir.loop(shape.count) as i:
+            yield _Tile(shape, shape.first + i * shape.size, number + i, per_row)
+        number += shape.count
 
 
 def _flat_input_shape(w: Conv2d) -> tuple[int, int, int]:
@@ -360,46 +297,59 @@ class _Operands:
     source: tir.Buffer
     weight: tir.Buffer
 
-    def sum(
-        self,
-        target: CpuTarget,
-        place: tuple[tir.Index, tir.Index, tir.Index],
-        y: tir.Index,
-        tile: RowTile,
-        first: tir.Index,
-    ) -> RegisterTile:
-        """Emit the sums of one register tile: `tile.size` pixels of output row `y` from pixel `first` on.
-
-        `place` is image, group and panel.
-        """
+    def begin(self, target: CpuTarget, tile: _Tile, chains: int | None = None) -> list[RegisterTile]:
+        """Emit sums that are zero, `chains` for each result."""
         w, s = self.workload, self.schedule
-        chains = [
-            RegisterTile(tile.size, s.vectors, w.dtype, s.lanes, fused=target.has_fma)
-            for _ in range(s.chains)
+        return [
+            RegisterTile(tile.shape.size, s.vectors, w.dtype, s.lanes, fused=target.has_fma)
+            for _ in range(chains or s.chains)
         ]
+
+    @staticmethod
+    def total(sums: list[RegisterTile]) -> RegisterTile:
+        """Emit the addition of all chains."""
+        for other in sums[1:]:
+            sums[0].add(other)
+        return sums[0]
+
+    @property
+    def _prefetch(self) -> PanelPrefetch:
+        w, s = self.workload, self.schedule
+        rows = w.kernel[0] // s.passes
+        tiles = s.block_height(w) * sum(shape.count for shape in row_tiles(w, s.rows))
+        return PanelPrefetch(s.prefetch, rows * w.kernel[1] * w.group_channels, s.vectors, s.lanes, tiles)
+
+    def add(
+        self,
+        sums: list[RegisterTile],
+        block: _Block,
+        y: tir.Index,
+        r: tir.Index,
+        tile: _Tile,
+        number: tir.Index,
+    ) -> None:
+        """Emit the sums of kernel row `r` for a tile of output row `y`, number `number` of those that read its weights."""
+        w = self.workload
         # Kernel columns and channels are one loop where they are neighbours in memory.
         dense = w.input_layout == "NHWC" and w.pixel_channels == w.channels
         joined = dense and w.groups == 1 and w.dilation[1] == 1
-        with tir.loop_between(*w.rows_inside(y)) as r:
-            row = y * w.stride[0] - w.padding[0] + r * w.dilation[0]
-            for from_tap, to_tap, pixels in tap_ranges(w, tile):
-                step = functools.partial(self._step, place, row, r, first, pixels)
-                if joined:
-                    steps = (to_tap - from_tap) * w.channels
-                    tir.chained_loop(steps, chains, functools.partial(step, from_tap))
-                else:
-                    with tir.loop(to_tap - from_tap) as tap:
-                        tir.chained_loop(w.group_channels, chains, functools.partial(step, from_tap + tap))
-        for other in chains[1:]:
-            chains[0].add(other)
-        return chains[0]
+        row = y * w.stride[0] - w.padding[0] + r * w.dilation[0]
+        for from_tap, to_tap, pixels in tap_ranges(w, tile.shape):
+            step = functools.partial(self._step, block, row, r, tile.first, number, pixels)
+            if joined:
+                steps = (to_tap - from_tap) * w.channels
+                tir.chained_loop(steps, sums, functools.partial(step, from_tap))
+            else:
+                with tir.loop(to_tap - from_tap) as tap:
+                    tir.chained_loop(w.group_channels, sums, functools.partial(step, from_tap + tap))
 
     def _step(
         self,
-        place: tuple[tir.Index, tir.Index, tir.Index],
+        block: _Block,
         row: tir.Index,
         r: tir.Index,
         first: tir.Index,
+        number: tir.Index,
         pixels: Sequence[int],
         tap: tir.Index,
         chain: RegisterTile,
@@ -407,15 +357,17 @@ class _Operands:
     ) -> None:
         """Emit the multiply-adds of channel `k`, counted from channel 0 of kernel column `tap`."""
         w, s = self.workload, self.schedule
-        image, group, panel = place
+        image, group, panel = block.image, block.group, block.panel
         at = tap * w.group_channels + k
         vectors = [
             T.bind(tir.load(self.weight, (group, panel, r, at, v * s.lanes), s.lanes))
             for v in range(s.vectors)
         ]
-        if s.prefetch:
-            for v in range(s.vectors):
-                tir.prefetch(self.weight, (group, panel, r, at + s.prefetch, v * s.lanes))
+        if s.passes > 1:
+            self._prefetch.emit(self.weight, (group, panel, r), number, at)
+        else:
+            every = w.kernel[1] * w.group_channels
+            self._prefetch.emit(self.weight, (group, panel, 0), number, r * every + at)
         channel = w.first_channel + group * w.group_channels + k
         for pixel in pixels:
             column = (first + pixel) * w.stride[1] - w.padding[1] + tap * w.dilation[1]

@@ -156,6 +156,12 @@ class Conv2d:
             high = T.min(high, _ceil_divide(self.height - top, self.dilation[0]))
         return low, high
 
+    def outputs_of(self, row: tir.Index) -> tuple[tir.Index, tir.Index]:
+        """Return the output rows (from, to) for which kernel row `row` lies in the image."""
+        offset = self.padding[0] - row * self.dilation[0]
+        low = T.max(0, _ceil_divide(offset, self.stride[0]))
+        return low, T.min(self.out_height, _ceil_divide(self.height + offset, self.stride[0]))
+
     def with_padding_done(self) -> Conv2d:
         """Return the convolution of one image that its padding was already added to."""
         top, left, bottom, right = self.padding

@@ -24,7 +24,7 @@ from torch_tvm.kernels import tiling, tir
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression
 from torch_tvm.kernels.matrix_view import MatrixView
-from torch_tvm.kernels.panel import PanelCopy
+from torch_tvm.kernels.panel import PanelCopy, PanelPrefetch
 from torch_tvm.kernels.register_tile import RegisterTile
 from torch_tvm.kernels.target import CpuTarget
 
@@ -178,8 +178,7 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
         right = "direct"
     panels = -(-workload.n // (vectors * lanes))
     tasks = panels * math.prod(workload.batch.values())
-    panel_sets = math.prod(workload.batch[axis] for axis in _packed_batch(workload))
-    bytes_of_b = panel_sets * workload.n * workload.k * size
+    bytes_of_b = _weight_bytes(workload)
     parallel = tiling.worth_threads(workload.flops, bytes_of_b, lanes, threads)
     return Schedule(
         rows=rows,
@@ -221,6 +220,12 @@ def cycles(workload: Matmul, rows: int, vectors: int, lanes: int) -> float:
         for n, height in tir.split_evenly(workload.m, rows)
     )
     return math.prod(workload.batch.values()) * workload.k * -(-workload.n // width) * step
+
+
+def _weight_bytes(workload: Matmul) -> int:
+    """Bytes of the right operand."""
+    matrices = math.prod(workload.batch[axis] for axis in _packed_batch(workload))
+    return matrices * workload.n * workload.k * tir.element_bytes(workload.dtype)
 
 
 def _packed_batch(workload: Matmul) -> list[str]:
@@ -420,16 +425,12 @@ class _Product:
         self, buffer: tir.Buffer, outer: list[tir.Index], prefetch: int
     ) -> Callable[[tir.Index, tir.Index], list[tir.Value]]:
         s = self.schedule
-        steps = self.workload.k
-        shared = prefetch >= steps > 0
-        # What a tile fetches at each step: the same part of the next panel for each tile, or a whole row.
-        part = -(-s.width // -(-self.workload.m // s.rows)) if shared else s.width
+        tiles = sum(count for count, _ in tir.split_evenly(self.workload.m, s.rows))
+        ahead = PanelPrefetch(prefetch, self.workload.k, s.vectors, s.lanes, tiles)
 
         def load(tile: tir.Index, k: tir.Index) -> list[tir.Value]:
             vectors = [T.bind(tir.load(buffer, (*outer, k, v * s.lanes), s.lanes)) for v in range(s.vectors)]
-            row, first = (prefetch, (tile * steps + k) * part) if shared else (k + prefetch, 0)
-            for at in range(0, part if prefetch else 0, s.lanes):
-                tir.prefetch(buffer, (*outer, row, first + at))
+            ahead.emit(buffer, outer, tile, k)
             return vectors
 
         return load

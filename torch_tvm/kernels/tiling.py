@@ -12,12 +12,17 @@ _MAX_ROWS, _MAX_ALIASING_ROWS, _ALIASING_BYTES = 14, 8, 4096
 # Bytes a cycle at which a panel of this size at most streams into registers: from L1, L2, L3 (Zen 5, measured on
 # 3x3 convolutions of 512 channels at 7x7: 754 us with 7 x 32 tiles, 1020 us with 4 x 64 and 3 x 64).
 _STREAMS = ((24 * 1024, 128), (640 * 1024, 32), (1 << 62, 12))
+# Weights that may still be in L2 from the call before.
+_WARM_BYTES = 1024 * 1024
 # The next panel must not push what is being read out of L2: 128x3072x768 with panels of 590 KB takes 1365 us, with 64
 # rows fetched ahead 1450 us (two threads).
 _PREFETCHED_PANEL_BYTES = 640 * 1024
 # What a product loses by the first panel, which nothing fetches ahead from memory (two threads, us with panels of
 # 32 and 64 columns): 128x768x768 326 and 337, 128x768x3072 1268 and 1284.
 MEMORY_BYTES_PER_CYCLE = 2
+# From this size on a panel is read in passes: of 590 KB, 3x3 convolution of 512 channels at 14x14 stride 2 takes 532 us at
+# once and 483 us in three passes; of 295 KB, 256 to 512 channels 260 us both ways (two threads).
+_PASSES_BYTES = 384 * 1024
 # Two FMA a cycle at 4 GHz.
 _FMA_PER_NANOSECOND = 8
 # From L3: 1x512x1000 takes 21 us for 2 MB of weights.
@@ -63,7 +68,12 @@ def with_compile_time(cycles: float, bodies: int) -> float:
     return cycles * (1 + 0.015 * bodies)
 
 
-def prefetch_rows(rows: int, weight_bytes: int, steps: int = 0, tiles: int = 1, row_bytes: int = 0) -> int:
+def needs_passes(panel_bytes: int, weight_bytes: int) -> bool:
+    """Return whether to read cold weights in passes of one kernel row each: where panels are large for L2."""
+    return weight_bytes > _WARM_BYTES and panel_bytes > _PASSES_BYTES
+
+
+def prefetch_rows(rows: int, weight_bytes: int, steps: int, tiles: int, row_bytes: int) -> int:
     """Return how many rows of a panel to prefetch ahead: none where the weights fit L2 or are read only once.
 
     With weights that come from memory, 64 rows ahead (us): 3x3 convolution of 512 channels at 7x7 1219 -> 1015,
@@ -75,7 +85,7 @@ def prefetch_rows(rows: int, weight_bytes: int, steps: int = 0, tiles: int = 1, 
         Rows of a panel, tiles that read each panel and bytes of a row: where more than one tile does and the next panel
         fits L2 too, a whole panel ahead.
     """
-    if rows < 4 or weight_bytes <= 1024 * 1024:
+    if rows < 4 or weight_bytes <= _WARM_BYTES:
         return 0
     return steps if tiles > 1 and steps > 64 and steps * row_bytes <= _PREFETCHED_PANEL_BYTES else 64
 
