@@ -49,6 +49,19 @@ def find_attention(graph: Graph, is_elementwise: Callable[[Node], bool]) -> None
     for node in list(graph.nodes):
         if node.op == "nn.softmax":
             finder.replace(node)
+    _drop_unread(graph)
+
+
+def _drop_unread(graph: Graph) -> None:
+    """Remove moves that led to what is gone: readers that do nothing would keep others from being fused."""
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if any(tensor.users or tensor in graph.outputs for tensor in node.outputs):
+            kept.append(node)
+            continue
+        for arg in dict.fromkeys(node.args):
+            arg.users.remove(node)
+    graph.nodes[:] = reversed(kept)
 
 
 class _Finder:

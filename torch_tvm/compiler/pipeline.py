@@ -15,6 +15,7 @@ from torch_tvm.kernels.target import parse_target
 
 from . import lower_attention, lower_concat, lower_conv, lower_matmul, lower_rows, passes  # noqa: F401  register their families
 from .attention import find_attention
+from .combine import combine_products
 from .expressions import is_elementwise
 from .fusion import Fusion
 from .graph import read_graph
@@ -112,6 +113,7 @@ def compile_function(
     share_prefixes(graph)
     if opt_level >= 1:
         stages.run("attention", lambda: find_attention(graph, is_elementwise))
+        stages.run("combine", lambda: combine_products(graph))
     fusion = Fusion(graph, find_family, is_elementwise, opt_level >= 1)
     groups = stages.run("fusion", fusion.partition)
     winograd = str(options.get("winograd", "auto")) if opt_level >= 3 else "off"
