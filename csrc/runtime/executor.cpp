@@ -18,6 +18,9 @@ namespace {
 // DLTensors of a call stand on the stack up to this many (0.8 KiB), then behind the arena.
 constexpr size_t kStackTensors = 16;
 
+// The system call takes a microsecond.
+constexpr int64_t kHugeOutput = int64_t{4} << 20;
+
 int64_t BytesOf(const TensorSpec& spec) {
   auto bytes = static_cast<int64_t>(c10::elementSize(spec.dtype));
   for (int64_t extent : spec.sizes) bytes *= extent;
@@ -129,9 +132,14 @@ char* Executor::InputAddress(size_t i, c10::TensorImpl* input,
 }
 
 at::Tensor Executor::MakeOutput(const Port& port) const {
-  if (port.contiguous) return at::detail::empty_cpu(port.spec.sizes, port.spec.dtype);
-  return at::detail::empty_strided_cpu(
-      port.spec.sizes, port.in_place ? port.spec.strides : port.dense, port.spec.dtype);
+  at::Tensor output =
+      port.contiguous
+          ? at::detail::empty_cpu(port.spec.sizes, port.spec.dtype)
+          : at::detail::empty_strided_cpu(
+                port.spec.sizes, port.in_place ? port.spec.strides : port.dense, port.spec.dtype);
+  const auto bytes = static_cast<int64_t>(output.nbytes());
+  if (bytes >= kHugeOutput) UseHugePages(output.mutable_data_ptr(), bytes);
+  return output;
 }
 
 at::Tensor Executor::PlaceOutput(const Port& port, const at::Tensor& dense) const {
