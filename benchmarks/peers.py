@@ -93,12 +93,13 @@ def chosen_runtimes(peers: Sequence[str] | None) -> list[str]:
 
 def header(options: argparse.Namespace) -> dict[str, Any]:
     """Return what all results of a file have in common."""
+    import torch_tvm
     from benchmarks.compare.runtimes import RUNTIMES
 
-    packages = [*(runtime.package for runtime in RUNTIMES.values()), "apache-tvm"]
+    packages = [*(runtime.package for runtime in RUNTIMES.values() if runtime.package != OURS), "apache-tvm"]
     return {
         "machine": machine.describe(),
-        "versions": machine.versions(packages),
+        "versions": {OURS: torch_tvm.__version__, **machine.versions(packages)},
         "batch": options.batch,
         "threads": options.threads,
     }
@@ -238,8 +239,17 @@ def main() -> int:
         model["date"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         model["commit"] = machine.commit()
         measure(options, name, runtimes, model)
+        # Other models may have been measured meanwhile.
+        found = results.load(options.output, header(options))
+        found["models"][name] = model
         results.save(options.output, found)
-    print(results.table(found, titles, options.models))
+    shown = {
+        runtime: title
+        for runtime, title in titles.items()
+        if any("rounds" in found["models"][name]["runtimes"].get(runtime, {}) for name in options.models)
+    }
+    if shown:
+        print(results.table(found, shown, options.models))
     ours = [found["models"][name]["runtimes"].get(OURS, {}) for name in options.models]
     return int(any("error" in entry for entry in ours))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -87,6 +88,7 @@ def _torch_tvm(network: nn.Module, x: Tensor, cpus: Sequence[int]) -> Call:
 
 
 def _onnxruntime(network: nn.Module, x: Tensor, cpus: Sequence[int]) -> Call:
+    os.sched_setaffinity(0, cpus)  # torch has bound this thread to the first of them
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -107,6 +109,7 @@ def _onnxruntime(network: nn.Module, x: Tensor, cpus: Sequence[int]) -> Call:
     binding = session.io_binding()
     binding.bind_cpu_input(source.name, x.numpy())
     binding.bind_ortvalue_output(result.name, y)
+    os.sched_setaffinity(0, cpus[:1])
 
     def call() -> Any:
         session.run_with_iobinding(binding)
@@ -126,6 +129,7 @@ def _export(network: nn.Module, x: Tensor, path: Path) -> None:
 
 
 def _openvino(network: nn.Module, x: Tensor, cpus: Sequence[int]) -> Call:
+    os.sched_setaffinity(0, cpus)  # torch has bound this thread to the first; OpenVINO would see no other
     import openvino
 
     model = openvino.convert_model(network, example_input=x)
