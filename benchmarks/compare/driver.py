@@ -51,6 +51,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env={**environment(cpus), "PYTHONPATH": path, **(extra_environment or {})},
+                start_new_session=True,
             )
 
     def ask(self, do: str, **parameters: Any) -> dict[str, Any]:
@@ -86,9 +87,14 @@ class Worker:
 
     def prefer(self) -> None:
         """Let the process go before other work on the machine, as far as the user may ask for that."""
-        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+        process = Path(f"/proc/{self._process.pid}")
+        for thread in (process / "task").iterdir():
             with contextlib.suppress(PermissionError, ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), _HIGHEST_PRIORITY)
+        with contextlib.suppress(
+            OSError
+        ):  # Linux may weigh sessions (each worker is one), and threads within them only
+            (process / "autogroup").write_text(str(_HIGHEST_PRIORITY))
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the process has had."""
