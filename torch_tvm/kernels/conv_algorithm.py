@@ -2,8 +2,8 @@
 
 The model adds what the phases take and waits for weights, which in a network come from memory at every call. Its
 constants were fitted to what `python -m benchmarks.winograd` measures on two cores of a Zen 5 (AVX-512, weights cold).
-In us with two threads, measured / predicted, each with its best blocks; in 20 layers the schedule that the model chose
-was at most 10 % slower than the fastest:
+In us with two threads, measured / predicted, each with its best blocks. The schedule that the model chose was at most
+9 % slower than the fastest of six layers, and at most 12 % in 20 layers on a busy machine:
 
 | layer | direct | F(2x2) | F(4x4) |
 |---|---|---|---|
@@ -13,7 +13,7 @@ was at most 10 % slower than the fastest:
 | 96-160 @35 | 730 / 671 | 424 / 387 | 252 / 239 |
 | 192-192 @17 | 425 / 365 | 254 / 229 | 220 / 189 |
 | 256-256 @14 | 476 / 443 | 259 / 245 | 309 / 306 |
-| 512-512 @7 | 466 / 444 | 498 / 531 | 1053 / 1088 |
+| 512-512 @7 | 534 / 444 | 498 / 531 | 1053 / 1088 |
 """
 
 from __future__ import annotations
