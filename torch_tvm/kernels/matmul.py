@@ -198,12 +198,13 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
 
 def _tile(workload: Matmul, target: CpuTarget, lanes: int, threads: int) -> tuple[int, int]:
     size = tir.element_bytes(workload.dtype)
+    from_memory = workload.packed and _weight_bytes(workload) > tiling.WARM_BYTES
 
     def cost(tile: tuple[int, int]) -> float:
         bodies = len(tir.split_evenly(workload.m, tile[0]))
         panel_bytes = workload.k * tile[1] * lanes * size
         # Nothing fetches a thread's first panel ahead.
-        first = threads * panel_bytes / tiling.MEMORY_BYTES_PER_CYCLE if workload.packed else 0
+        first = threads * panel_bytes / tiling.MEMORY_BYTES_PER_CYCLE if from_memory else 0
         return tiling.with_compile_time(cycles(workload, *tile, lanes) + first, bodies)
 
     row_bytes = workload.a.stride("m") * size if workload.m > 1 else 1

@@ -13,7 +13,7 @@ _MAX_ROWS, _MAX_ALIASING_ROWS, _ALIASING_BYTES = 14, 8, 4096
 # 3x3 convolutions of 512 channels at 7x7: 754 us with 7 x 32 tiles, 1020 us with 4 x 64 and 3 x 64).
 _STREAMS = ((24 * 1024, 128), (640 * 1024, 32), (1 << 62, 12))
 # Weights that may still be in L2 from the call before.
-_WARM_BYTES = 1024 * 1024
+WARM_BYTES = 1024 * 1024
 # The next panel must not push what is being read out of L2: 128x3072x768 with panels of 590 KB takes 1365 us, with 64
 # rows fetched ahead 1450 us (two threads).
 _PREFETCHED_PANEL_BYTES = 640 * 1024
@@ -70,7 +70,7 @@ def with_compile_time(cycles: float, bodies: int) -> float:
 
 def needs_passes(panel_bytes: int, weight_bytes: int) -> bool:
     """Return whether to read cold weights in passes of one kernel row each: where panels are large for L2."""
-    return weight_bytes > _WARM_BYTES and panel_bytes > _PASSES_BYTES
+    return weight_bytes > WARM_BYTES and panel_bytes > _PASSES_BYTES
 
 
 def prefetch_rows(rows: int, weight_bytes: int, steps: int, tiles: int, row_bytes: int) -> int:
@@ -85,7 +85,7 @@ def prefetch_rows(rows: int, weight_bytes: int, steps: int, tiles: int, row_byte
         Rows of a panel, tiles that read each panel and bytes of a row: where more than one tile does and the next panel
         fits L2 too, a whole panel ahead.
     """
-    if rows < 4 or weight_bytes <= _WARM_BYTES:
+    if rows < 4 or weight_bytes <= WARM_BYTES:
         return 0
     return steps if tiles > 1 and steps > 64 and steps * row_bytes <= _PREFETCHED_PANEL_BYTES else 64
 
