@@ -42,13 +42,13 @@ def draw(
     matplotlib.rcParams["svg.hashsalt"] = "peers"  # equal results, equal file
     from matplotlib import pyplot
 
-    shown = [
-        model for model in models if "eager" in times(results["models"].get(model, {}).get("runtimes", {}))
-    ]
+    found = {name: times(results["models"].get(name, {}).get("runtimes", {})) for name in models}
+    shown = [name for name in models if "eager" in found[name]]
+    titles = {name: title for name, title in titles.items() if any(name in found[model] for model in shown)}
     figure, axes = pyplot.subplots(figsize=(11, 4.2), layout="constrained")
     width = 0.86 / len(titles)
     for index, (runtime, title) in enumerate(titles.items()):
-        heights = [_speed(results["models"][model]["runtimes"], runtime) for model in shown]
+        heights = [_speed(found[model], runtime) for model in shown]
         places = [group + (index - (len(titles) - 1) / 2) * width for group in range(len(shown))]
         bars = axes.bar(places, heights, width, label=title, color=_COLOURS.get(runtime))
         if runtime == OURS:
@@ -64,8 +64,7 @@ def draw(
     pyplot.close(figure)
 
 
-def _speed(runtimes: Mapping[str, Mapping[str, Any]], runtime: str) -> float:
-    found = times(runtimes)
+def _speed(found: Mapping[str, float], runtime: str) -> float:
     return found["eager"] / found[runtime] if runtime in found else 0.0
 
 
