@@ -16,7 +16,6 @@ from torch import Tensor, nn
 import torch_tvm
 from benchmarks.models import Model
 
-
 GUARDED_CALLS = 10  # that may run PyTorch's interpreter too, to see which is faster
 
 
