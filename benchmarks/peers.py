@@ -219,17 +219,16 @@ def main() -> int:
     if options.kernels:
         show_kernels(options)
         return 0
-    runtimes = chosen_runtimes(options.peers)
     titles = {name: RUNTIMES[name].title for name in RUNTIMES}
-    found = results.load(options.output, header(options))
     if options.chart:
-        chart.draw(
-            found,
-            titles,
-            {**MODELS, **{name: name for name in found["models"] if name not in MODELS}},
-            options.chart,
-        )
+        if not options.output.exists():
+            raise SystemExit(f"{options.output} is not there: nothing to draw")
+        drawn = results.read(options.output)
+        others = {name: name for name in drawn["models"] if name not in MODELS}
+        chart.draw(drawn, titles, {**MODELS, **others}, options.chart)
         return 0
+    runtimes = chosen_runtimes(options.peers)
+    found = results.load(options.output, header(options))
     measure = (
         measure_first_calls if options.first_call else measure_memory if options.memory else measure_times
     )

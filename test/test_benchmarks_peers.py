@@ -214,6 +214,7 @@ def test_files(found: dict[str, Any], tmp_path: Path) -> None:
     results.save(path, found)
     assert results.load(path, header) == found
     assert results.load(path, {**header, "versions": {"torch": "3"}})["models"] == {}
+    assert results.read(path) == found
 
 
 def test_chart(found: dict[str, Any], tmp_path: Path) -> None:

@@ -25,9 +25,15 @@ def load(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
     fresh = {**header, "models": {}}
     if not path.exists():
         return fresh
-    found: dict[str, Any] = json.loads(path.read_text())
+    found = read(path)
     same = all(found.get(key) == value for key, value in header.items())
     return found if same else fresh
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read results as they are, wherever they were measured."""
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
 
 
 def save(path: Path, results: Mapping[str, Any]) -> None:

@@ -16,9 +16,7 @@ using torch::jit::Value;
 
 std::string OperatorName(const Node* node) {
   const c10::FunctionSchema* schema = node->maybeSchema();
-  if (schema == nullptr) return node->kind().toQualString();
-  return schema->overload_name().empty() ? schema->name()
-                                         : schema->name() + "." + schema->overload_name();
+  return schema == nullptr ? node->kind().toQualString() : c10::toString(schema->operator_name());
 }
 
 ffi::Optional<relay::Span> SpanOf(const Node* node) {

@@ -8,12 +8,6 @@
 namespace torch_tvm::convert {
 namespace {
 
-// "ns::op" or "ns::op.overload", as entries are keyed.
-std::string KeyOf(const c10::FunctionSchema& schema) {
-  const std::string& overload = schema.overload_name();
-  return overload.empty() ? schema.name() : schema.name() + "." + overload;
-}
-
 // The keys of the operators that a name stands for: one overload, or, without one, all that torch
 // has.
 std::vector<std::string> Expand(const std::string& name) {
@@ -30,7 +24,8 @@ std::vector<std::string> Expand(const std::string& name) {
                                 "'; define it first (torch.library or TORCH_LIBRARY)");
   }
   std::vector<std::string> keys;
-  for (const auto& candidate : known) keys.push_back(KeyOf(candidate->schema()));
+  for (const auto& candidate : known)
+    keys.push_back(c10::toString(candidate->schema().operator_name()));
   if (dot == std::string::npos) return keys;
   if (std::find(keys.begin(), keys.end(), name) == keys.end()) {
     std::string message =
@@ -71,7 +66,7 @@ void Registry::AddUnchecked(const std::string& key, const Entry& entry) {
 
 std::optional<Entry> Registry::Find(const c10::FunctionSchema& schema) const {
   std::shared_lock lock(mutex_);
-  const auto entry = entries_.find(KeyOf(schema));
+  const auto entry = entries_.find(c10::toString(schema.operator_name()));
   if (entry == entries_.end()) return std::nullopt;
   return entry->second;
 }

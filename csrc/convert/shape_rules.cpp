@@ -227,8 +227,7 @@ const std::unordered_map<std::string, Rule>& Rules() {
 }  // namespace
 
 Outputs OutputsByRule(const c10::FunctionSchema& schema, const std::vector<c10::IValue>& inputs) {
-  const std::string& overload = schema.overload_name();
-  const auto rule = Rules().find(overload.empty() ? schema.name() : schema.name() + "." + overload);
+  const auto rule = Rules().find(c10::toString(schema.operator_name()));
   return rule == Rules().end() ? std::nullopt : rule->second({schema, inputs});
 }
 

@@ -226,12 +226,9 @@ def build(workload: Attention, schedule: Schedule, target: CpuTarget, name: str)
     scores = epilogues.resolve(w.scores, w.score_shape, w.dtype)
     behind = epilogues.resolve(w.epilogue, w.result.shape, w.dtype)
     masks = [replace(p, name=f"mask{i}") for i, p in enumerate(epilogues.parameters(scores)[0])]
-    extras, outputs = epilogues.parameters(behind)
-    parameters = [
+    operands = [
         *(tir.Parameter(n, v.shape, w.dtype) for n, v in (("q", w.query), ("k", w.key), ("v", w.value))),
         *masks,
-        *extras,
-        *outputs,
     ]
 
     def body(*buffers: tir.Buffer) -> None:
@@ -245,4 +242,4 @@ def build(workload: Attention, schedule: Schedule, target: CpuTarget, name: str)
             *position, block = tir.unravel(number, shape)
             Task(w, schedule, target, buffers[:3], scored, finish, position, block).emit()
 
-    return tir.kernel(name, parameters, body)
+    return epilogues.kernel(name, operands, behind, body)

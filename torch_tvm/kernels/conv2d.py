@@ -93,12 +93,9 @@ def build(
     """
     w = workload
     expression = epilogues.resolve(epilogue, w.output_shape, w.dtype)
-    extras, outputs = epilogues.parameters(expression)
-    parameters = [
+    operands = [
         tir.Parameter("input", w.input_shape, w.dtype),
         tir.Parameter("weight", packed_shape(w, schedule), w.dtype),
-        *extras,
-        *outputs,
     ]
     folded = epilogues.fold(expression, (w.output_pixels, w.filters)) if w.pointwise else None
 
@@ -112,7 +109,7 @@ def build(
         else:
             _Convolution(w, schedule, target, weight, finish).emit(source)
 
-    return tir.kernel(name, parameters, body)
+    return epilogues.kernel(name, operands, expression, body)
 
 
 def _to_depthwise(s: Schedule) -> depthwise.Schedule:

@@ -7,8 +7,10 @@ output has it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from tvm.tirx import PrimFunc
 
 from torch_tvm.kernels import tir, views
 from torch_tvm.kernels.expression import Expression, Operand, emit, identity
@@ -158,6 +160,17 @@ def parameters(epilogue: PlacedExpression) -> tuple[list[tir.Parameter], list[ti
         for k, (operand, view) in enumerate(zip(epilogue.operands, epilogue.views, strict=True))
     ]
     return found[:count], found[count:]
+
+
+def kernel(
+    name: str,
+    operands: Sequence[tir.Parameter],
+    epilogue: PlacedExpression,
+    body: Callable[..., None],
+) -> PrimFunc:
+    """Build a kernel whose parameters are the anchor's operands, the epilogue's other inputs, and its outputs."""
+    extras, outputs = parameters(epilogue)
+    return tir.kernel(name, [*operands, *extras, *outputs], body)
 
 
 def bind(epilogue: PlacedExpression, buffers: Sequence[tir.Buffer], lanes: int) -> Epilogue:

@@ -280,13 +280,10 @@ def build(
         Its shape is that of `workload.c`, its input 0 the product.
     """
     expression = epilogues.resolve(epilogue, workload.c.shape, workload.dtype)
-    extras, outputs = epilogues.parameters(expression)
     right = packed_shape(workload, schedule) if workload.packed else workload.b.shape
-    parameters = [
+    operands = [
         tir.Parameter("a", workload.a.shape, workload.dtype),
         tir.Parameter("b", right, workload.dtype),
-        *extras,
-        *outputs,
     ]
     product = workload.with_contiguous_rows()
     loops = epilogues.fold(expression, product.c.shape)
@@ -301,7 +298,7 @@ def build(
         right = b if workload.packed else tir.reshaped(b, product.b.shape, workload.dtype)
         emit(product, schedule, target, left, right, epilogues.bind(loops, rest, schedule.lanes))
 
-    return tir.kernel(name, parameters, body)
+    return epilogues.kernel(name, operands, expression, body)
 
 
 def emit(

@@ -224,19 +224,16 @@ def build(
     if not supports(w):
         raise ValueError(f"no Winograd algorithm for {w}")
     expression = epilogues.resolve(epilogue, w.output_shape, w.dtype)
-    extras, outputs = epilogues.parameters(expression)
-    parameters = [
+    operands = [
         tir.Parameter("input", w.input_shape, w.dtype),
         tir.Parameter("weight", packed_shape(w, schedule), w.dtype),
-        *extras,
-        *outputs,
     ]
 
     def body(source: tir.Buffer, weight: tir.Buffer, *rest: tir.Buffer) -> None:
         finish = epilogues.bind(expression, rest, schedule.lanes)
         _Winograd(w, schedule, target, source, weight, finish).emit()
 
-    return tir.kernel(name, parameters, body)
+    return epilogues.kernel(name, operands, expression, body)
 
 
 def _spread(shape: tuple[int, ...], dtype: str) -> tir.Buffer:
