@@ -4,6 +4,7 @@ import pytest
 import tvm
 import tvm_ffi
 
+from torch_tvm.kernels import target as target_module
 from torch_tvm.kernels.target import host_target, parse_target
 
 HASWELL = {"kind": "llvm", "mcpu": "haswell"}
@@ -49,6 +50,21 @@ def test_flags_reach_llvm() -> None:
 def test_host(form: object) -> None:
     assert parse_target(form) == host_target()
     assert host_target().tvm.attrs["mcpu"] == tvm_ffi.get_global_func("target.llvm_get_system_cpu")()
+
+
+@pytest.mark.skipif(not host_has("avx2"), reason="this CPU has no AVX2")
+def test_features_that_a_virtual_machine_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = target_module._host_features()
+    hidden = dict.fromkeys(["avx2", "avx512f", "avx512vl", "avx512bw", "avx512dq"], False)
+    monkeypatch.setattr(target_module, "_host_features", lambda: {**shown, **hidden})
+    target = parse_target("llvm -mattr=-f16c")
+    assert target.isa == "baseline"
+    *found, last = target.tvm.attrs["mattr"]
+    assert last == "-f16c"
+    assert "-avx2" in found
+    assert all(feature[0] == "-" and not {**shown, **hidden}.get(feature[1:]) for feature in found)
+    with pytest.raises(ValueError, match="does not run on this machine .* which lacks avx2"):
+        parse_target("llvm -mattr=+avx2")
 
 
 def test_unknown_cpu_names_option_and_valid_values() -> None:

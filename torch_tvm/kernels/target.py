@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,16 @@ def _host_features() -> dict[str, bool]:
     return {str(name): bool(on) for name, on in _llvm("tvm.codegen.llvm.GetHostCPUFeatures").items()}
 
 
+def _features(target: tvm.target.Target) -> set[str]:
+    return {str(name) for name in _llvm("target.llvm_get_cpu_features", target)}
+
+
+def _missing_here(features: Collection[str]) -> list[str]:
+    """Give the features that LLVM would emit instructions of and this machine does not have."""
+    emitted = _EMITTED_FEATURES.split()
+    return sorted(name for name in emitted if name in features and not _host_features().get(name))
+
+
 def _tokens_to_config(text: str, option: str) -> dict[str, Any]:
     """`llvm -mcpu=haswell -opt-level=2`, the form that TVM itself no longer reads, as a dict."""
     kind, *flags = shlex.split(text)
@@ -120,6 +130,14 @@ def _to_config(target: str | Mapping[str, Any] | tvm.target.Target, option: str)
         raise ValueError(f"{option}: not a JSON object: {error}") from error
 
 
+def _native(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Name this machine's CPU model, without the features of it that a virtual machine hides."""
+    model = {"kind": "llvm", "mtriple": config["mtriple"], "mcpu": str(_llvm("target.llvm_get_system_cpu"))}
+    hidden = [f"-{name}" for name in _missing_here(_features(_tvm_target(json.dumps(model, sort_keys=True))))]
+    attributes = [*hidden, *config.get("mattr", ())]  # of two about one feature LLVM takes the last
+    return {"mcpu": model["mcpu"], **({"mattr": attributes} if attributes else {})}
+
+
 def _check_cpu(config: dict[str, Any], option: str) -> None:
     """LLVM only warns about a CPU or feature that it does not know and generates code for a generic one."""
     triple = config["mtriple"]
@@ -140,9 +158,7 @@ def _check_cpu(config: dict[str, Any], option: str) -> None:
 
 
 def _check_runs_here(features: set[str], config: dict[str, Any], option: str) -> None:
-    missing = sorted(
-        name for name in _EMITTED_FEATURES.split() if name in features and not _host_features().get(name)
-    )
+    missing = _missing_here(features)
     if missing:
         raise ValueError(
             f"{option}: code for mcpu {config['mcpu']!r} does not run on this machine"
@@ -183,14 +199,14 @@ def parse_target(
             f"{option}: mtriple {config['mtriple']!r} is not of this machine's architecture ({host_triple})"
         )
     if config.get("mcpu", "native") == "native":
-        config["mcpu"] = str(_llvm("target.llvm_get_system_cpu"))
+        config |= _native(config)
     _check_cpu(config, option)
     spec = json.dumps(config, sort_keys=True)
     try:
         made = _tvm_target(spec)
     except (ValueError, TypeError, tvm.error.InternalError) as error:
         raise ValueError(f"{option}: TVM does not accept {spec}: {error}") from error
-    features = {str(name) for name in _llvm("target.llvm_get_cpu_features", made)}
+    features = _features(made)
     _check_runs_here(features, config, option)
     for isa, (needed, bits, registers) in _ISAS.items():
         if features.issuperset(needed):
