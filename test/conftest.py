@@ -20,10 +20,11 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 def clean_process() -> Iterator[None]:
     """Give each test the same random numbers, torch_tvm on with its defaults, and counters at zero.
 
-    Without the guard, which decides by time: a busy machine must not make a test red.
+    Without the guard, which decides by time: a busy machine must not make a test red. Compiled in this process, where
+    tests can put something in the compiler's place; test_compile_process.py and test_models.py use the other one.
     """
     torch.manual_seed(0)
-    torch_tvm.enable(guard=False)
+    torch_tvm.enable(guard=False, compile_process=False)
     torch_tvm.reset_stats()
     yield
     torch_tvm.enable()

@@ -134,7 +134,7 @@ def test_stages_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     text = "\n".join(record.getMessage() for record in caplog.records)
     assert "after relay to relax" in text
     assert "R.nn.relu" in text
-    assert "compiled in" in text
+    assert "lowered in" in text
 
 
 def test_info_lists_kernels() -> None:

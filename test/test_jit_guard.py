@@ -22,7 +22,7 @@ SLEEP = 0.02  # seconds; far longer than these groups take, also on a busy machi
 
 @pytest.fixture
 def guarded() -> None:
-    torch_tvm.enable(guard=True)
+    torch_tvm.enable(guard=True, compile_process=False)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_fast_plan_stays() -> None:
 
 @pytest.mark.parametrize("options", [{"strict": True}, {"guard": False}, {"debug_runtime": True}])
 def test_without_the_guard_plans_stay(slow_plans: None, options: dict[str, bool]) -> None:
-    torch_tvm.enable(**options)  # type: ignore[arg-type]
+    torch_tvm.enable(compile_process=False, **options)  # type: ignore[arg-type]
     inputs = three(53)
     traced = trace(muladd, *inputs)
     for _ in range(ROUNDS + 1):

@@ -148,7 +148,7 @@ def test_parameter_counts() -> None:
 def test_one_group_and_every_batch(network: tuple[nn.Module, Case]) -> None:
     model, case = network
     traced = torch.jit.trace(model, case.make_input(case.batches[0]), check_trace=False)
-    with torch_tvm.enabled(strict=True):
+    with torch_tvm.enabled(strict=True, compile_process=True):
         for batch in case.batches:
             x = case.make_input(batch)
             assert_near(traced(x), model(x))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import threading
@@ -206,9 +207,22 @@ def clear_cache() -> None:
 
 
 def _compile(*arguments: Any) -> Any:
+    """Compile a Relay function, where the options say; the arguments are those of `compiler.pipeline.lower_function`."""
+    if _options.compile_process and not _options.debug:  # what stages log is to reach the program's handlers
+        from torch_tvm import compile_process
+
+        try:
+            return compile_process.PROCESS.compile(*arguments)
+        except compile_process.UnavailableError as error:
+            _log_once(f"compiling in this process, which TVM's compiler makes 250 MB larger: {error}")
     from torch_tvm import compiler
 
     return compiler.compile(*arguments)
+
+
+@functools.cache
+def _log_once(message: str) -> None:
+    LOGGER.warning(message)
 
 
 def start() -> None:

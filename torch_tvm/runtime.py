@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 import tvm_ffi
 from tvm_ffi.dataclasses import c_class
+
+if TYPE_CHECKING:
+    import torch
 
 #: Offsets into the arena and the packed block are multiples of this (bytes).
 ALIGNMENT = 64
@@ -177,6 +181,55 @@ class Plan(tvm_ffi.Object):
         )
 
 
+@dataclass(frozen=True)
+class PlanDescription:
+    """All of a plan but its code, as plain values: what one process can tell another.
+
+    Attributes
+    ----------
+    name
+        Name of the group.
+    buffers
+        The arguments of each `Buffer`: kind, shape, dtype, index, offset.
+    steps, packing_steps
+        The name of each kernel call's function, and its arguments' numbers in `buffers`.
+    constants
+        Tensors that do not depend on the weights.
+    sizes
+        ``num_inputs``, ``num_weights``, ``num_outputs``, ``arena_bytes``, ``packed_bytes`` and
+        ``packing_arena_bytes`` of the `Plan`.
+    info
+        That of the `Plan`.
+    """
+
+    name: str
+    buffers: Sequence[tuple[str, tuple[int, ...], str, int, int]]
+    steps: Sequence[tuple[str, Sequence[int]]]
+    packing_steps: Sequence[tuple[str, Sequence[int]]]
+    constants: Sequence[np.ndarray]
+    sizes: Mapping[str, int]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def plan(self, function: Callable[[str], Callable[..., None]]) -> Plan:
+        """Make the plan, with the functions that `function` gives for their names."""
+
+        def made(steps: Sequence[tuple[str, Sequence[int]]]) -> list[Step]:
+            return [Step(name, function(name), args) for name, args in steps]
+
+        return Plan(
+            self.name,
+            [
+                Buffer(kind, shape, dtype, index=index, offset=offset)
+                for kind, shape, dtype, index, offset in self.buffers
+            ],
+            made(self.steps),
+            packing_steps=made(self.packing_steps),
+            constants=[tvm_ffi.from_dlpack(np.ascontiguousarray(constant)) for constant in self.constants],
+            info=self.info,
+            **self.sizes,
+        )
+
+
 class Executor:
     """A plan ready to run on torch tensors.
 
@@ -203,6 +256,8 @@ class Executor:
         outputs: Sequence[torch.Tensor],
         weights: Sequence[torch.Tensor] = (),
     ) -> None:
+        import torch  # the process that compiles has none
+
         self._core = torch.classes.torch_tvm.Executor(
             plan.__chandle__(), list(inputs), list(weights), list(outputs)
         )

@@ -36,7 +36,7 @@ def _collected_plans() -> Iterator[list[runtime.Plan]]:
         plans.append(compile_function(*arguments))
         return plans[-1]
 
-    compiler.compile = collect  # type: ignore[assignment]
+    compiler.compile = collect
     try:
         yield plans
     finally:
@@ -78,7 +78,10 @@ def measure(network: nn.Module, x: Tensor, threads: int, calls: int) -> dict[str
         ``kernels``, the longest first: name, workload, launches, microseconds, gflops, megabytes, share_of_peak,
         share_of_limit; times and bytes are sums over a kernel's launches.
     """
-    with torch_tvm.enabled(debug_runtime=True, guard=False), _collected_plans() as plans:
+    with (
+        torch_tvm.enabled(debug_runtime=True, guard=False, compile_process=False),
+        _collected_plans() as plans,
+    ):
         traced = trace(network, x)
         for _ in range(_WARM_CALLS):
             traced(x)

@@ -14,6 +14,7 @@
 #include "core/options.h"
 #include "core/stats.h"
 #include "relay/text_printer.h"
+#include "runtime/arena.h"
 #include "runtime/finite.h"
 
 namespace torch_tvm::jit {
@@ -241,6 +242,7 @@ std::shared_ptr<const Compiled> Compile(const Source& source, c10::ArrayRef<c10:
   const CompileClock clock;
   auto result = std::make_shared<Compiled>();
   Build(source, inputs, partitions, result.get());
+  runtime::TrimHeap();
   return result;
 }
 

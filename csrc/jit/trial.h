@@ -18,6 +18,8 @@ class Trial {
   // Whether the caller runs a round; if so it must end it, by Abandon() or Finish().
   bool Begin();
 
+  bool is_first_round() const { return rounds_ == 0; }
+
   void AddPlanTime(Nanoseconds time) { plan_ = std::min(plan_, time); }
   void AddInterpreterTime(Nanoseconds time) { interpreter_ = std::min(interpreter_, time); }
 

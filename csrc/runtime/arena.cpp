@@ -3,6 +3,9 @@
 #include <c10/core/alignment.h>
 #include <c10/core/impl/alloc_cpu.h>
 #include <sys/mman.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <algorithm>
 #include <utility>
@@ -21,6 +24,12 @@ void UseHugePages([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes) {
   const uintptr_t last = (address + static_cast<uintptr_t>(bytes)) / kPage * kPage;
   // Advice: a kernel that does not take it changes nothing.
   if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
+
+void TrimHeap() {
+#ifdef __GLIBC__
+  malloc_trim(0);
 #endif
 }
 

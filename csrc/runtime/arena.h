@@ -12,6 +12,10 @@ namespace torch_tvm::runtime {
 // then takes 1 ms instead of 9 ms, that of 340 MB 22 ms instead of 130 ms.
 void UseHugePages(void* data, int64_t bytes);
 
+// Gives free pages in the middle of the heap back to the system, after what used much of it once:
+// lowering ResNet-50 and one run of the guard leave 18 MB. Takes about a millisecond.
+void TrimHeap();
+
 // A block of memory that starts at a multiple of kAlignment. Move-only; throws c10::Error when
 // there is none.
 class Block {

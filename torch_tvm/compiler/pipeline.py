@@ -21,7 +21,7 @@ from .fusion import Fusion
 from .graph import read_graph
 from .lower_kernels import Lowerer, find_family
 from .placement import share_prefixes
-from .plan import make_plan
+from .plan import UncompiledPlan, make_plan
 from .relay_to_relax import Orders, relay_to_relax
 from .rewrite import rewrite, rewrite_to_fixpoint
 
@@ -73,14 +73,14 @@ def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: _Sta
     return stages.run("clean", lambda: _clean(module))
 
 
-def compile_function(
+def lower_function(
     function: relay.Function,
     num_inputs: int,
     input_orders: Orders,
     output_orders: Orders,
     options: Mapping[str, Any] | None = None,
-) -> runtime.Plan:
-    """Compile a Relay function.
+) -> UncompiledPlan:
+    """Bring a Relay function to a plan of kernels that are still to be compiled.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def compile_function(
 
     Returns
     -------
-    runtime.Plan
-        What the executor runs.
+    UncompiledPlan
+        Its code can be generated here, or into a library for another process.
     """
     options = dict(options or {})
     opt_level = int(options.get("opt_level", 3))
@@ -126,5 +126,10 @@ def compile_function(
             str(options.get("name", "plan")), lowerer.launches, lowerer.constants, counts, target
         ),
     )
-    _logger.debug("compiled in %s", {name: f"{seconds:.3f} s" for name, seconds in stages.seconds.items()})
+    _logger.debug("lowered in %s", {name: f"{seconds:.3f} s" for name, seconds in stages.seconds.items()})
     return plan
+
+
+def compile_function(*arguments: Any) -> runtime.Plan:
+    """Compile a Relay function in this process; the arguments are those of `lower_function`."""
+    return lower_function(*arguments).compile()

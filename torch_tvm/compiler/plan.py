@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tvm_ffi
+from tvm.tirx import PrimFunc
 
 from torch_tvm import runtime
-from torch_tvm.kernels.module import check_arguments, compile_kernels
+from torch_tvm.kernels.module import check_arguments, compile_kernels, link_kernels
 from torch_tvm.kernels.target import CpuTarget
 
 from .launch import Argument, Kernel, Launch
 from .memory import plan_arena, plan_packed
 
 
-def build_kernels(launches: Sequence[Launch], target: CpuTarget) -> dict[Kernel, tuple[str, Any]]:
-    """Build and compile every kernel once; give each its unique name and its function."""
+def name_kernels(launches: Sequence[Launch]) -> dict[Kernel, str]:
+    """Give every kernel its unique name."""
     names: dict[Kernel, str] = {}
     count: Counter[str] = Counter()
     for kernel in dict.fromkeys(launch.kernel for launch in launches):
-        number = count[kernel.name]
+        names[kernel] = f"{kernel.name}_{count[kernel.name]}"
         count[kernel.name] += 1
-        names[kernel] = f"{kernel.name}_{number}"
+    return names
+
+
+def build_kernels(launches: Sequence[Launch], names: Mapping[Kernel, str]) -> dict[str, PrimFunc]:
+    """Build every kernel once, and check that all its launches suit it."""
     functions = {name: kernel.build(name) for kernel, name in names.items()}
     for launch in launches:
         arguments = [(a.shape, a.dtype) for a in (*launch.inputs, *launch.outputs)]
         check_arguments(functions[names[launch.kernel]], arguments)
-    compiled = compile_kernels(functions, target, cpus=runtime.usable_cpus(), checked=False)
-    return {kernel: (name, compiled[name]) for kernel, name in names.items()}
+    return functions
 
 
 def _move_to_packed(packing: Sequence[Launch], steps: Sequence[Launch]) -> None:
@@ -46,28 +51,25 @@ class _Buffers:
     """Numbers the plan's buffers; equal ones are one."""
 
     def __init__(self) -> None:
-        self.buffers: list[runtime.Buffer] = []
+        self.buffers: list[tuple[str, tuple[int, ...], str, int, int]] = []
         self._known: dict[tuple[Any, ...], int] = {}
 
     def index(self, argument: Argument) -> int:
         storage = argument.storage
-        offset = storage.offset + argument.offset
-        key = (storage.kind, storage.index, offset, argument.shape, argument.dtype)
-        if key not in self._known:
-            self._known[key] = len(self.buffers)
-            self.buffers.append(
-                runtime.Buffer(
-                    storage.kind,
-                    argument.shape,
-                    argument.dtype,
-                    index=storage.index,
-                    offset=offset,
-                )
-            )
-        return self._known[key]
+        buffer = (
+            storage.kind,
+            argument.shape,
+            argument.dtype,
+            storage.index,
+            storage.offset + argument.offset,
+        )
+        if buffer not in self._known:
+            self._known[buffer] = len(self.buffers)
+            self.buffers.append(buffer)
+        return self._known[buffer]
 
 
-def _info(launches: Sequence[Launch], kernels: Mapping[Kernel, tuple[str, Any]]) -> list[dict[str, Any]]:
+def _info(launches: Sequence[Launch], names: Mapping[Kernel, str]) -> list[dict[str, Any]]:
     runs = Counter(launch.kernel for launch in launches)
     packing = {launch.kernel: launch.packing for launch in launches}
     return [
@@ -78,8 +80,77 @@ def _info(launches: Sequence[Launch], kernels: Mapping[Kernel, tuple[str, Any]])
             "launches": runs[kernel],
             "packing": packing[kernel],
         }
-        for kernel, (name, _) in kernels.items()
+        for kernel, name in names.items()
     ]
+
+
+def _describe(
+    name: str,
+    launches: Sequence[Launch],
+    names: Mapping[Kernel, str],
+    constants: Sequence[np.ndarray],
+    counts: tuple[int, int, int],
+    target: CpuTarget,
+) -> runtime.PlanDescription:
+    """Plan memory, and write down what runs on it."""
+    packing = [launch for launch in launches if launch.packing]
+    steps = [launch for launch in launches if not launch.packing]
+    _move_to_packed(packing, steps)
+    sizes = {
+        "num_inputs": counts[0],
+        "num_weights": counts[1],
+        "num_outputs": counts[2],
+        "packed_bytes": plan_packed(packing),
+        "packing_arena_bytes": plan_arena(packing),
+        "arena_bytes": plan_arena(steps),
+    }
+    buffers = _Buffers()
+
+    def step(launch: Launch) -> tuple[str, list[int]]:
+        return names[launch.kernel], [buffers.index(a) for a in (*launch.inputs, *launch.outputs)]
+
+    return runtime.PlanDescription(
+        name=name,
+        packing_steps=[step(launch) for launch in packing],
+        steps=[step(launch) for launch in steps],
+        buffers=buffers.buffers,
+        constants=constants,
+        sizes=sizes,
+        info={
+            "kernels": _info(launches, names),
+            "target": target.spec,
+            "spreads_nonfinite": any(launch.kernel.spreads_nonfinite for launch in steps),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class UncompiledPlan:
+    """A plan whose kernels are functions of TVM's IR.
+
+    Attributes
+    ----------
+    description
+        All but the kernels.
+    functions
+        The kernels by name.
+    target
+        What to generate code for.
+    """
+
+    description: runtime.PlanDescription
+    functions: Mapping[str, PrimFunc]
+    target: CpuTarget
+
+    def compile(self) -> runtime.Plan:
+        """Generate code in this process."""
+        compiled = compile_kernels(self.functions, self.target, cpus=runtime.usable_cpus(), checked=False)
+        return self.description.plan(compiled.__getitem__)
+
+    def link(self, library: Path, cpus: Collection[int]) -> runtime.PlanDescription:
+        """Generate code into a shared library, for another process."""
+        link_kernels(self.functions, self.target, library, cpus=cpus)
+        return self.description
 
 
 def make_plan(
@@ -88,43 +159,14 @@ def make_plan(
     constants: Sequence[np.ndarray],
     counts: tuple[int, int, int],
     target: CpuTarget,
-) -> runtime.Plan:
-    """Plan memory, compile the kernels and put everything together.
+) -> UncompiledPlan:
+    """Plan memory, and build the kernels.
 
     Parameters
     ----------
     counts
         Numbers of inputs, weights and outputs.
     """
-    packing = [launch for launch in launches if launch.packing]
-    steps = [launch for launch in launches if not launch.packing]
-    _move_to_packed(packing, steps)
-    packed_bytes = plan_packed(packing)
-    packing_arena_bytes, arena_bytes = plan_arena(packing), plan_arena(steps)
-    kernels = build_kernels(launches, target)
-    buffers = _Buffers()
-
-    def step(launch: Launch) -> runtime.Step:
-        kernel_name, function = kernels[launch.kernel]
-        arguments = [buffers.index(a) for a in (*launch.inputs, *launch.outputs)]
-        return runtime.Step(kernel_name, function, arguments)
-
-    packing_steps, call_steps = [step(launch) for launch in packing], [step(launch) for launch in steps]
-    return runtime.Plan(
-        name,
-        buffers.buffers,
-        call_steps,
-        packing_steps=packing_steps,
-        constants=[tvm_ffi.from_dlpack(np.ascontiguousarray(c)) for c in constants],
-        num_inputs=counts[0],
-        num_weights=counts[1],
-        num_outputs=counts[2],
-        arena_bytes=arena_bytes,
-        packed_bytes=packed_bytes,
-        packing_arena_bytes=packing_arena_bytes,
-        info={
-            "kernels": _info(launches, kernels),
-            "target": target.spec,
-            "spreads_nonfinite": any(launch.kernel.spreads_nonfinite for launch in steps),
-        },
-    )
+    names = name_kernels(launches)
+    description = _describe(name, launches, names, constants, counts, target)
+    return UncompiledPlan(description, build_kernels(launches, names), target)

@@ -1,16 +1,20 @@
-"""From the PrimFuncs of a plan to callables: a trimmed pass pipeline and LLVM, in few modules, on a few threads."""
+"""From the PrimFuncs of a plan to code: a trimmed pass pipeline and LLVM, in few modules, on a few threads."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
 
 import tvm
 import tvm_ffi
 from tqdm import tqdm
 from tvm import s_tir, tirx
+from tvm.support import cc
 from tvm.tirx import PrimFunc
 
 from torch_tvm.kernels.target import CpuTarget
@@ -19,6 +23,12 @@ from torch_tvm.kernels.tir import NO_INNER_BLOCKS
 # A module costs 20 to 40 ms whatever is in it (target machine, JIT session), a convolution 100 to 200 ms: with
 # 8 functions a module the first is small and the threads still even out.
 _FUNCTIONS_PER_MODULE = 8
+
+Result = TypeVar("Result")
+
+
+class NoLinkerError(RuntimeError):
+    """Libraries cannot be linked on this machine."""
 
 
 def _lower_flat(module: tvm.IRModule) -> tvm.IRModule:
@@ -47,9 +57,7 @@ def _lower_scheduled(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRM
     return pipeline(module)
 
 
-def _build(
-    functions: Mapping[str, PrimFunc], target: tvm.target.Target, *, checked: bool
-) -> dict[str, tvm_ffi.Function]:
+def _build(functions: Mapping[str, PrimFunc], target: tvm.target.Target, *, checked: bool) -> tvm_ffi.Module:
     bind = tirx.transform.BindTarget(target.with_host(target))
     named = {name: function.with_attr("global_symbol", name) for name, function in functions.items()}
     flat = {name: f for name, f in named.items() if NO_INNER_BLOCKS in f.attrs}
@@ -62,8 +70,32 @@ def _build(
     if not checked:
         lowered = tirx.transform.SkipAssert()(lowered)
     lowered = tirx.transform.LowerIntrin()(tirx.transform.LowerTVMBuiltin()(lowered))
-    library = tvm_ffi.get_global_func("target.build.llvm")(lowered, target)
-    return {name: library[name] for name in functions}
+    module: tvm_ffi.Module = tvm_ffi.get_global_func("target.build.llvm")(lowered, target)
+    return module
+
+
+def _in_batches(
+    functions: Mapping[str, PrimFunc],
+    cpus: Collection[int] | None,
+    make: Callable[[Mapping[str, PrimFunc]], Result],
+) -> Iterator[Result]:
+    """Run `make` on the functions of a module at a time, on all CPUs at once."""
+    names = list(functions)
+    if not names:
+        return
+    cpus = cpus or os.sched_getaffinity(0)
+    workers = min(len(cpus), len(names))
+    modules = max(workers, -(-len(names) // _FUNCTIONS_PER_MODULE))
+    batches = [{name: functions[name] for name in names[first::modules]} for first in range(modules)]
+    with (
+        ThreadPoolExecutor(workers, "torch_tvm_compile", _run_on, (cpus,)) as pool,
+        tqdm(
+            desc="torch_tvm", total=len(names), unit="kernel", delay=1, leave=False, disable=None
+        ) as progress,
+    ):
+        for batch, made in zip(batches, pool.map(make, batches), strict=True):
+            yield made
+            progress.update(len(batch))
 
 
 def compile_kernels(
@@ -92,24 +124,52 @@ def compile_kernels(
     dict
         For each name a function that takes the kernel's tensors in the order of its parameters.
     """
-    names = list(functions)
-    if not names:
-        return {}
-    cpus = cpus or os.sched_getaffinity(0)
-    workers = min(len(cpus), len(names))
-    modules = max(workers, -(-len(names) // _FUNCTIONS_PER_MODULE))
-    batches = [{name: functions[name] for name in names[first::modules]} for first in range(modules)]
     compiled: dict[str, tvm_ffi.Function] = {}
-    with (
-        ThreadPoolExecutor(workers, "torch_tvm_compile", _run_on, (cpus,)) as pool,
-        tqdm(
-            desc="torch_tvm", total=len(names), unit="kernel", delay=1, leave=False, disable=None
-        ) as progress,
-    ):
-        for batch in pool.map(lambda batch: _build(batch, target.tvm, checked=checked), batches):
-            compiled |= batch
-            progress.update(len(batch))
+
+    def build(batch: Mapping[str, PrimFunc]) -> dict[str, tvm_ffi.Function]:
+        module = _build(batch, target.tvm, checked=checked)
+        return {name: module[name] for name in batch}  # LLVM generates the code when the first is asked for
+
+    for batch in _in_batches(functions, cpus, build):
+        compiled |= batch
     return compiled
+
+
+def link_kernels(
+    functions: Mapping[str, PrimFunc],
+    target: CpuTarget,
+    library: Path,
+    *,
+    cpus: Collection[int] | None = None,
+) -> None:
+    """Compile the kernels of a plan to a shared library, which other processes can load.
+
+    Parameters
+    ----------
+    functions, target, cpus
+        As in `compile_kernels`; calls are not checked.
+    library
+        The file to write. ``tvm_ffi.load_module`` finds the functions in it by their names.
+
+    Raises
+    ------
+    NoLinkerError
+        If the machine has neither g++, gcc, clang++ nor what ``CXX`` names, or that fails.
+    """
+    if not cc.get_cc():
+        raise NoLinkerError("no g++, gcc or clang++ is on the path to link with")
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+
+        def build(batch: Mapping[str, PrimFunc]) -> str:
+            path = Path(folder, f"{next(iter(batch))}.o")
+            _build(batch, target.tvm, checked=False).write_to_file(str(path), "o")
+            return str(path)
+
+        objects = list(_in_batches(functions, cpus, build))
+        try:
+            cc.create_shared(str(library), objects)
+        except (OSError, RuntimeError) as error:
+            raise NoLinkerError(str(error)) from error
 
 
 def _run_on(cpus: Collection[int]) -> None:

@@ -6,11 +6,11 @@ All are immutable but for ``span`` and ``checked_type``. ``==`` is identity;
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import tvm_ffi
 from tvm_ffi.dataclasses import c_class
 
@@ -30,6 +30,12 @@ class _Node(tvm_ffi.Object):
 
         def __ffi_init__(self, *args: Any) -> None:
             """Construct the C++ object; installed by tvm_ffi."""
+
+
+def _is_torch_tensor(value: Any) -> bool:
+    """Say so without loading torch, which the process that compiles does without."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 class _Printable(_Node):
@@ -174,7 +180,7 @@ class Constant(Expr):
     data: tvm_ffi.Tensor
 
     def __init__(self, data: Any, span: Span | None = None) -> None:
-        if isinstance(data, torch.Tensor):
+        if _is_torch_tensor(data):
             data = tvm_ffi.from_dlpack(data.detach().cpu().contiguous().clone())
         elif not isinstance(data, tvm_ffi.Tensor):
             data = tvm_ffi.from_dlpack(np.array(data, order="C"))
@@ -364,10 +370,14 @@ def const(value: Any, dtype: str | None = None) -> Constant:
     >>> relay.const(2, "int64").data.dtype
     dtype('int64')
     """
-    if isinstance(value, torch.Tensor):
+    if _is_torch_tensor(value):
+        import torch
+
         return Constant(value if dtype is None else value.to(getattr(torch, dtype)))
     array = np.asarray(value)
     if dtype == "bfloat16":
+        import torch
+
         return Constant(torch.from_numpy(array.astype(np.float64)).to(torch.bfloat16))
     if dtype is None and not isinstance(value, np.ndarray | np.generic):
         dtype = {"f": "float32", "i": "int32"}.get(array.dtype.kind)
