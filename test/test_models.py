@@ -21,6 +21,7 @@ from benchmarks.models.mobilenet import MobileNetV2
 from benchmarks.models.resnet import BasicBlock, Bottleneck, ResNet
 from benchmarks.models.vgg import VGG
 from torch_tvm import relay
+from torch_tvm.compiler.pipeline import lower_function
 
 TOLERANCE = 1e-5  # largest difference from eager, as part of eager's largest output
 
@@ -194,3 +195,22 @@ def test_weights_of_a_network_change() -> None:
     with torch_tvm.enabled(strict=True):
         assert_near(traced(x), model(x))
     assert torch_tvm.stats()["compiled"] == 1
+
+
+def test_memory_is_little_more_than_what_lives_at_once(
+    network: tuple[nn.Module, Case], compiler: Callable[[Callable[..., object]], None]
+) -> None:
+    model, case = network
+    x = case.make_input(1)
+    found: list[tuple[int, int]] = []
+
+    def lower(_: object, *arguments: object) -> None:
+        description = lower_function(*arguments).description  # type: ignore[arg-type]
+        found.append((description.sizes["arena_bytes"], description.info["live_bytes"]))
+        raise ValueError("memory is all that is asked for")
+
+    compiler(lower)
+    torch_tvm.clear_cache()
+    torch.jit.trace(model, x, check_trace=False)(x)
+    ((arena, live),) = found
+    assert 0 < live <= arena <= 1.3 * live

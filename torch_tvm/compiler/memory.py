@@ -24,6 +24,18 @@ def lifetimes(launches: Sequence[Launch], kind: str) -> dict[Storage, tuple[int,
     return spans
 
 
+def live_bytes(launches: Sequence[Launch], kind: str = "arena") -> int:
+    """Return the most bytes that are alive at one launch: no plan of the memory can do with less."""
+    spans = lifetimes(launches, kind)
+    return max(
+        (
+            sum(_aligned(storage.bytes) for storage, (first, last) in spans.items() if first <= time <= last)
+            for time in range(len(launches))
+        ),
+        default=0,
+    )
+
+
 def _check_written_first(launches: Sequence[Launch]) -> None:
     written: set[Storage] = set()
     for launch in launches:

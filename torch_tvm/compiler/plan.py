@@ -16,7 +16,7 @@ from torch_tvm.kernels.module import check_arguments, compile_kernels, link_kern
 from torch_tvm.kernels.target import CpuTarget
 
 from .launch import Argument, Kernel, Launch
-from .memory import plan_arena, plan_packed
+from .memory import live_bytes, plan_arena, plan_packed
 
 
 def name_kernels(launches: Sequence[Launch]) -> dict[Kernel, str]:
@@ -119,6 +119,7 @@ def _describe(
         info={
             "kernels": _info(launches, names),
             "target": target.spec,
+            "live_bytes": live_bytes(steps),
             "spreads_nonfinite": any(launch.kernel.spreads_nonfinite for launch in steps),
         },
     )
