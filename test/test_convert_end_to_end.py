@@ -74,6 +74,23 @@ CASES: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
         lambda x, w: F.conv_transpose2d(x, w, stride=2, padding=1, output_padding=1),
         [image(), values([4, 3, 3, 3], f32)],
     ),
+    "conv_transposed_last": (
+        lambda x, w, b: F.conv_transpose2d(x, w, b, stride=(3, 2), groups=2).relu(),
+        [image().to(memory_format=LAST), values([4, 3, 2, 4], f32), values([6], f32)],
+    ),
+    "conv_transposed_1d": (
+        lambda x, w, v: F.conv1d(F.leaky_relu(F.conv_transpose1d(x, w, stride=4, padding=2)), v, dilation=3),
+        [values([2, 3, 9], f32), values([3, 5, 8], f32), values([4, 5, 3], f32)],
+    ),
+    "pools_3d": (
+        lambda x: (
+            F.max_pool3d(x, 3, 2, 1),
+            F.avg_pool3d(x, (1, 2, 3), ceil_mode=True),
+            F.avg_pool3d(x, 3, 2, 1, count_include_pad=False),
+            F.adaptive_avg_pool3d(x, 1),
+        ),
+        [values([2, 3, 5, 6, 7], f32)],
+    ),
     "conv_f64": (F.conv2d, [image(f64), values([3, 4, 3, 3], f64)]),
     "batch_norm": (
         F.batch_norm,

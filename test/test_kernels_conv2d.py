@@ -249,7 +249,6 @@ def test_many_border_cases_are_padded_rather_than_peeled() -> None:
     [
         ({"channels": 0}, "sizes of at least 1"),
         ({"stride": (0, 1)}, "sizes of at least 1"),
-        ({"padding": (0, -1, 0, 0)}, "padding of at least 0"),
         ({"groups": 3}, "3 groups do not divide"),
         ({"height": 2}, "kernel is larger than the padded input"),
         ({"input_layout": "HWCN"}, "expected input_layout"),

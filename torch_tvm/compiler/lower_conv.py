@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
-from torch_tvm.kernels import conv_algorithm
+from torch_tvm.kernels import conv_algorithm, conv_transpose
 from torch_tvm.kernels.conv_shape import Conv2d
+from torch_tvm.kernels.conv_transpose import ConvTranspose2d
 
 from .access import contiguous_strides
 from .fusion import Group
@@ -23,11 +25,29 @@ from .lower_kernels import (
 )
 from .passes import TO_NHWC
 
+# Each phase of a transposed convolution adds 20 to 60 ms of compile time.
+_MOST_PHASES = 64
+
 
 def _supports(node: Node) -> bool:
+    return _takes(node, ("NHWC", "OIHW", "NHWC"))
+
+
+def _supports_transposed(node: Node) -> bool:
+    return _takes(node, ("NHWC", "IOHW", "NHWC")) and math.prod(ints(node.attrs.strides)) <= _MOST_PHASES
+
+
+def _takes(node: Node, layouts: tuple[str, str, str]) -> bool:
     a = node.attrs
-    layouts = (a.data_layout, a.kernel_layout, a.out_layout) == ("NHWC", "OIHW", "NHWC")
-    return layouts and supported_dtypes(node, ("float32", "float64")) and has_elements(node)
+    same = (a.data_layout, a.kernel_layout, a.out_layout) == layouts
+    return same and supported_dtypes(node, ("float32", "float64")) and has_elements(node)
+
+
+def _padding(node: Node) -> tuple[int, int, int, int]:
+    """Return top, left, bottom, right."""
+    given = ints(node.attrs.padding)
+    top, left, bottom, right = (given * 4)[:4] if len(given) != 2 else given * 2
+    return top, left, bottom, right
 
 
 def _source(lowerer: Lowerer, group: Group) -> tuple[Argument, str, tuple[int, int] | None]:
@@ -51,8 +71,6 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     data, weight = node.args
     source, layout, part = _source(lowerer, group)
     batch, height, width, channels = data.shape
-    padding = ints(node.attrs.padding)
-    top, left, bottom, right = (padding * 4)[:4] if len(padding) != 2 else padding * 2
     workload = Conv2d(
         batch,
         height,
@@ -61,7 +79,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         weight.shape[0],
         kernel=(weight.shape[2], weight.shape[3]),
         stride=pair(node.attrs.strides),
-        padding=(top, left, bottom, right),
+        padding=_padding(node),
         dilation=pair(node.attrs.dilation),
         groups=int(node.attrs.groups),
         dtype=data.dtype,
@@ -96,4 +114,48 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     )
 
 
+def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
+    node = group.root
+    data, weight = node.args
+    source, layout, part = _source(lowerer, group)
+    if layout != "NHWC":
+        source = lowerer.argument(data)
+    batch, height, width, channels = data.shape
+    workload = ConvTranspose2d(
+        batch,
+        height,
+        width,
+        channels,
+        node.output.shape[-1],
+        kernel=(weight.shape[2], weight.shape[3]),
+        stride=pair(node.attrs.strides),
+        padding=_padding(node),
+        output_padding=pair(node.attrs.output_padding),
+        dilation=pair(node.attrs.dilation),
+        groups=int(node.attrs.groups),
+        dtype=data.dtype,
+        input_slice=part,
+    )
+    schedules = conv_transpose.default_schedule(workload, lowerer.target, lowerer.threads)
+    packed = lowerer.packed(
+        "pack_conv2d_transpose",
+        (workload, schedules),
+        lowerer.argument(weight),
+        conv_transpose.packed_shape(workload, schedules),
+        lambda name: conv_transpose.build_pack(workload, schedules, name),
+        packing=weight.weight_only,
+    )
+    epilogue, extras, output = lowerer.epilogue(group)
+    lowerer.launch(
+        group_name(group),
+        (workload, schedules, epilogue),
+        lambda name: conv_transpose.build(workload, schedules, lowerer.target, name, epilogue),
+        [source, packed, *extras],
+        [output],
+        packing=group.weight_only,
+        flops=float(workload.flops),
+    )
+
+
 FAMILIES["nn.conv2d"] = Family(_supports, _lower, stores_parts=True)
+FAMILIES["nn.conv2d_transpose"] = Family(_supports_transposed, _lower_transposed, stores_parts=True)

@@ -103,13 +103,24 @@ def build(
         if folded is not None:
             _emit_pointwise(w, schedule, target, folded, source, weight, rest)
             return
-        finish = epilogues.bind(expression, rest, schedule.lanes)
-        if w.depthwise:
-            depthwise.emit(w, _to_depthwise(schedule), target, source, weight, finish)
-        else:
-            _Convolution(w, schedule, target, weight, finish).emit(source)
+        emit_rows(w, schedule, target, source, weight, epilogues.bind(expression, rest, schedule.lanes))
 
     return epilogues.kernel(name, operands, expression, body)
+
+
+def emit_rows(
+    workload: Conv2d,
+    schedule: Schedule,
+    target: CpuTarget,
+    source: tir.Buffer,
+    weight: tir.Buffer,
+    epilogue: epilogues.Epilogue,
+) -> None:
+    """Emit a convolution row by row into the kernel that is being built, with a schedule of `row_schedule`."""
+    if workload.depthwise:
+        depthwise.emit(workload, _to_depthwise(schedule), target, source, weight, epilogue)
+    else:
+        _Convolution(workload, schedule, target, weight, epilogue).emit(source)
 
 
 def _to_depthwise(s: Schedule) -> depthwise.Schedule:

@@ -64,22 +64,27 @@ class Schedule:
 
 def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Schedule:
     """Choose tiles that fit the registers and waste least, and tasks that keep `threads` threads busy."""
+    if not workload.pointwise:
+        return row_schedule(workload, target, threads)
+    flat = matmul.default_schedule(as_matmul(workload), target, threads)
+    return Schedule(
+        flat.rows,
+        flat.vectors,
+        flat.lanes,
+        "peel",
+        flat.row_blocks,
+        flat.chains,
+        flat.parallel,
+        flat.prefetch,
+    )
+
+
+def row_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Schedule:
+    """Choose the schedule of a convolution that is computed row by row, even if it is pointwise."""
     w = workload
     if w.depthwise:
         return _depthwise_schedule(w, target, threads)
     lanes = target.lanes(w.dtype)
-    if w.pointwise:
-        flat = matmul.default_schedule(as_matmul(w), target, threads)
-        return Schedule(
-            flat.rows,
-            flat.vectors,
-            lanes,
-            "peel",
-            flat.row_blocks,
-            flat.chains,
-            flat.parallel,
-            flat.prefetch,
-        )
     rows, vectors = _tile(w, target, lanes)
     peeled = sum(len(tap_ranges(w, tile)) for tile in row_tiles(w, rows))
     tasks = w.batch * w.groups * -(-w.group_filters // (vectors * lanes))
@@ -94,7 +99,7 @@ def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> S
         rows=rows,
         vectors=vectors,
         lanes=lanes,
-        border="peel" if peeled <= _MOST_PEELED_LOOPS else "copy",
+        border="peel" if peeled <= _MOST_PEELED_LOOPS or min(w.padding) < 0 else "copy",
         row_blocks=row_blocks,
         chains=tiling.chains(rows, vectors, w.group_channels),
         parallel=parallel,

@@ -24,7 +24,7 @@ class Conv2d:
     kernel, stride, dilation
         Vertical, horizontal.
     padding
-        Top, left, bottom, right.
+        Top, left, bottom, right; negative padding leaves rows or columns out, and can only be peeled.
     input_layout
         "NHWC" or "NCHW", the order of the input's dimensions; the output is NHWC.
     input_slice
@@ -55,8 +55,8 @@ class Conv2d:
     def __post_init__(self) -> None:
         """Refuse what is no convolution."""
         sizes = (self.batch, self.height, self.width, self.channels, self.filters, self.groups)
-        if min(*sizes, *self.kernel, *self.stride, *self.dilation) < 1 or min(self.padding) < 0:
-            raise ValueError(f"expected sizes of at least 1 and padding of at least 0 in {self}")
+        if min(*sizes, *self.kernel, *self.stride, *self.dilation) < 1:
+            raise ValueError(f"expected sizes of at least 1 in {self}")
         if self.channels % self.groups or self.filters % self.groups:
             raise ValueError(f"{self.groups} groups do not divide the channels or filters of {self}")
         if self.out_height < 1 or self.out_width < 1:

@@ -56,7 +56,7 @@ def default_schedule(w: Conv2d, target: CpuTarget, threads: int) -> Schedule:
     return Schedule(
         pixels=pixels,
         lanes=lanes,
-        border="peel" if edges <= _MOST_PEELED_TILES else "copy",
+        border="peel" if edges <= _MOST_PEELED_TILES or min(w.padding) < 0 else "copy",
         row_blocks=_row_blocks(w, threads) if parallel else 1,
         parallel=parallel,
         channel_blocks=-(-w.channels // block),

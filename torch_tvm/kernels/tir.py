@@ -141,9 +141,12 @@ def store_partial(
     store(buffer, load(whole, (0,), count), indices, count)
 
 
-def reshaped(buffer: Buffer, shape: Sequence[int], dtype: str) -> Buffer:
-    """Declare another shape for the elements of a contiguous buffer."""
-    return T.decl_buffer(tuple(shape), dtype, data=buffer.data, align=element_bytes(dtype))
+def reshaped(buffer: Buffer, shape: Sequence[int], dtype: str, first: int = 0) -> Buffer:
+    """Declare another shape for the elements of a contiguous buffer, from element `first` on."""
+    offset = buffer.elem_offset + first
+    return T.decl_buffer(
+        tuple(shape), dtype, data=buffer.data, elem_offset=offset, align=element_bytes(dtype)
+    )
 
 
 def for_run(count: int, lanes: int, step: Callable[[Index, int], None]) -> None:

@@ -33,8 +33,9 @@ def _permute(site: Site) -> relax.Expr | None:
 
 def _permute_unmerged(site: Site, merged: relax.Call, order: Sequence[int]) -> relax.Expr | None:
     """Permute before dims are merged, not behind: the reshape may then meet the product or reshape that undoes it."""
-    groups = _merged_dims(site.shape(merged.args[0]), site.shape())
-    if groups is None or all(len(group) == 1 for group in groups):
+    before = site.shape(merged.args[0])
+    groups = _merged_dims(before, site.shape())
+    if groups is None or all(sum(before[axis] != 1 for axis in group) <= 1 for group in groups):
         return None
     moved = op.permute_dims(merged.args[0], [axis for position in order for axis in groups[position]])
     return site.reshape(site.emit(moved), site.result_shape())

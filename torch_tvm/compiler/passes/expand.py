@@ -54,41 +54,6 @@ def _with_height(site: Site, expr: relax.Expr) -> relax.Expr:
     return site.reshape(expr, (first, second, 1, width))
 
 
-def _conv1d(site: Site) -> relax.Expr | None:
-    a = site.attrs
-    if (a.data_layout, a.kernel_layout, a.out_layout) != ("NCW", "OIW", "NCW"):
-        return None
-    left, right = (ints(a.padding) * 2)[:2]
-    wide = op.nn.conv2d(
-        _with_height(site, site.data),
-        _with_height(site, site.args[1]),
-        [1, *ints(a.strides)],
-        [0, left, 0, right],
-        [1, *ints(a.dilation)],
-        int(a.groups),
-        out_dtype=a.out_dtype,
-    )
-    return site.reshape(site.emit(wide), site.result_shape())
-
-
-def _pool1d(site: Site) -> relax.Expr | None:
-    a = site.attrs
-    if (a.layout, a.out_layout) != ("NCW", "NCW"):
-        return None
-    left, right = (ints(a.padding) * 2)[:2]
-    make = op.nn.max_pool2d if site.name == "nn.max_pool1d" else op.nn.avg_pool2d
-    wide = make(
-        _with_height(site, site.data),
-        [1, *ints(a.pool_size)],
-        [1, *ints(a.strides)],
-        [0, left, 0, right],
-        [1, *ints(a.dilation)],
-        bool(a.ceil_mode),
-        bool(a.count_include_pad),
-    )
-    return site.reshape(site.emit(wide), site.result_shape())
-
-
 def _adaptive_pool(site: Site) -> relax.Expr | None:
     """Pooling everything to one value is a mean or maximum; in one dimension it is done as in two."""
     a, shape = site.attrs, site.shape()
@@ -203,9 +168,6 @@ EXPAND: dict[str, Rule] = {
     "stack": _stack,
     "repeat": _repeat,
     "tile": _tile,
-    "nn.conv1d": _conv1d,
-    "nn.max_pool1d": _pool1d,
-    "nn.avg_pool1d": _pool1d,
     "nn.prelu": _prelu,
     "zeros_like": _filled_like,
     "ones_like": _filled_like,

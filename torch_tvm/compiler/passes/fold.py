@@ -7,6 +7,8 @@ from tvm.relax import op
 
 from ..rewrite import Rule, Site, is_constant, size_of
 
+_PRODUCTS = ("nn.conv2d", "nn.conv2d_transpose", "matmul")
+
 
 def _per_channel(site: Site, factor: relax.Expr) -> int | None:
     """Size of a weight-only factor that has one value for each element of the last axis, or one value."""
@@ -28,10 +30,25 @@ def _scaled_weight(site: Site, product: relax.Call, factor: relax.Expr, count: i
         if product.attrs.out_layout != "NHWC" or product.attrs.kernel_layout != "OIHW":
             return None
         factor = site.reshape(factor, (count, 1, 1, 1))
+    elif product.op.name == "relax.nn.conv2d_transpose":
+        return _scaled_transposed(site, product, factor, count)
     else:
         factor = site.reshape(factor, (count,))
     scaled = site.emit(op.multiply(weight, factor))
     return relax.Call(product.op, [product.args[0], scaled], product.attrs, product.ty_args)
+
+
+def _scaled_transposed(site: Site, product: relax.Call, factor: relax.Expr, count: int) -> relax.Expr | None:
+    """Scale the weight [channels, filters of a group, rows, columns] of a transposed convolution."""
+    data, weight = product.args
+    if product.attrs.out_layout != "NHWC" or product.attrs.kernel_layout != "IOHW":
+        return None
+    groups, shape = int(product.attrs.groups), site.shape(weight)
+    grouped = (groups, shape[0] // groups, *shape[1:])
+    per_filter = (groups, 1, shape[1], 1, 1) if count > 1 else (1,) * 5
+    scaled = op.multiply(site.reshape(weight, grouped), site.reshape(factor, per_filter))
+    scaled = site.reshape(site.emit(scaled), shape)
+    return relax.Call(product.op, [data, scaled], product.attrs, product.ty_args)
 
 
 def _operands_by_kind(site: Site) -> list[tuple[relax.Expr, relax.Expr, int]]:
@@ -49,14 +66,14 @@ def _fold_multiply(site: Site) -> relax.Expr | None:
     for value, factor, count in _operands_by_kind(site):
         if not str(value.ty.dtype).startswith("float") or not site.block.used_once(value):
             continue
-        product = site.block.definition(value, "nn.conv2d", "matmul")
+        product = site.block.definition(value, *_PRODUCTS)
         if product is not None and not is_constant(factor):
             return _scaled_weight(site, product, factor, count)
         total = site.block.definition(value, "add")
         if total is None or is_constant(factor):
             continue
         for source, bias in (total.args, list(total.args)[::-1]):
-            product = site.block.definition(source, "nn.conv2d", "matmul")
+            product = site.block.definition(source, *_PRODUCTS)
             if product is None or not site.block.weight_only(bias) or not site.block.used_once(source):
                 continue
             scaled = _scaled_weight(site, product, factor, count)
@@ -72,7 +89,7 @@ def _fold_add(site: Site) -> relax.Expr | None:
         if total is None or not str(value.ty.dtype).startswith("float") or not site.block.used_once(value):
             continue
         for source, bias in (total.args, list(total.args)[::-1]):
-            product = site.block.definition(source, "nn.conv2d", "matmul")
+            product = site.block.definition(source, *_PRODUCTS)
             if product is not None and count > 1 and site.block.weight_only(bias):
                 return op.add(source, site.emit(op.add(bias, shift)))
     return None

@@ -1,0 +1,297 @@
+"""Transposed convolution, NHWC, as ordinary convolutions: one for each phase of the stride.
+
+Output pixels whose places leave the same remainder modulo the stride read the same taps of the kernel, and neighbours
+among them neighbouring pixels of the input: each such phase is a direct convolution of stride 1 with some taps of the
+weight, in reverse. Nothing is multiplied with zeros that a stride would put between pixels. The phases follow one
+another in one kernel; each stores its pixels with the epilogue at their places in the output.
+
+Two threads of a Zen 5 with bias and ReLU from NCHW to NCHW, against PyTorch's JIT (us): 4x4 stride 2, 256 to 128
+channels at 16x16 976 / 1381; 2x2 stride 2, 128 to 64 at 64x64 1643 / 4359; 3x3 stride 2, 64 to 32 at 56x56 546 / 1133;
+one dimension, 16 taps of stride 8, 256 to 128 at 200 769 / 1165.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tvm.tirx import PrimFunc
+from tvm.tirx.script import builder as T
+
+from torch_tvm.kernels import conv2d, tir
+from torch_tvm.kernels import epilogue as epilogues
+from torch_tvm.kernels.conv_schedule import Schedule, row_schedule
+from torch_tvm.kernels.conv_shape import Conv2d
+from torch_tvm.kernels.epilogue import PlacedExpression
+from torch_tvm.kernels.expression import Expression
+from torch_tvm.kernels.target import CpuTarget
+
+
+@dataclass(frozen=True)
+class ConvTranspose2d:
+    """A two-dimensional transposed convolution, as PyTorch's; input and output are NHWC.
+
+    Parameters
+    ----------
+    height, width
+        Of the input.
+    channels, filters
+        Of the input and of the output, over all groups.
+    kernel, stride, dilation, output_padding
+        Vertical, horizontal.
+    padding
+        Top, left, bottom, right: what is cut off from the full result.
+    input_slice
+        As of `Conv2d`.
+
+    Examples
+    --------
+    >>> from torch_tvm.kernels.conv_transpose import ConvTranspose2d
+    >>> ConvTranspose2d(1, 16, 16, 64, 32, kernel=(4, 4), stride=(2, 2), padding=(1, 1, 1, 1)).output_shape
+    (1, 32, 32, 32)
+    """
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    filters: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    output_padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    dtype: str = "float32"
+    input_slice: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what has no output."""
+        if min(*self.kernel, *self.stride, *self.dilation) < 1 or min(self.output_shape) < 1:
+            raise ValueError(f"expected sizes of at least 1 and an output in {self}")
+        if self.channels % self.groups or self.filters % self.groups:
+            raise ValueError(f"{self.groups} groups do not divide the channels or filters of {self}")
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the weight as PyTorch has it."""
+        return (self.channels, self.filters // self.groups, *self.kernel)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the input tensor."""
+        pixel = self.input_slice[1] if self.input_slice is not None else self.channels
+        return (self.batch, self.height, self.width, pixel)
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the output tensor."""
+        return (self.batch, self._extent(0), self._extent(1), self.filters)
+
+    def _extent(self, axis: int) -> int:
+        reach = self.dilation[axis] * (self.kernel[axis] - 1)
+        cut = self.padding[axis] + self.padding[axis + 2]
+        size = (self.height, self.width)[axis]
+        return (size - 1) * self.stride[axis] + reach + 1 + self.output_padding[axis] - cut
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, counting taps that fall outside the image."""
+        return sum(phase.workload.flops for phase in self.phases if phase.workload is not None)
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The convolutions that it consists of, none for a remainder that no output pixel has."""
+        axes = [self._axis_phases(axis) for axis in range(2)]
+        return [self._phase(rows, columns) for rows, columns in itertools.product(*axes)]
+
+    def _axis_phases(self, axis: int) -> list[_AxisPhase]:
+        stride, dilation, padding = self.stride[axis], self.dilation[axis], self.padding[axis]
+        found = []
+        for first in range(min(stride, self._extent(axis))):
+            taps = [k for k in range(self.kernel[axis]) if (first + padding - k * dilation) % stride == 0]
+            reads = [(first + padding - k * dilation) // stride for k in taps]
+            count = -(-(self._extent(axis) - first) // stride)
+            found.append(_AxisPhase(first, count, tuple(taps[::-1]), tuple(reads[::-1])))
+        return found
+
+    def _phase(self, rows: _AxisPhase, columns: _AxisPhase) -> Phase:
+        first, taps = (rows.first, columns.first), (rows.taps, columns.taps)
+        if not rows.taps or not columns.taps:
+            return Phase(first, (rows.count, columns.count), taps, None)
+        top, bottom = rows.padding(self.height)
+        left, right = columns.padding(self.width)
+        convolution = Conv2d(
+            self.batch,
+            self.height,
+            self.width,
+            self.channels,
+            self.filters,
+            kernel=(len(rows.taps), len(columns.taps)),
+            padding=(top, left, bottom, right),
+            dilation=(rows.dilation, columns.dilation),
+            groups=self.groups,
+            dtype=self.dtype,
+            input_slice=self.input_slice,
+        )
+        return Phase(first, (rows.count, columns.count), taps, convolution)
+
+
+@dataclass(frozen=True)
+class _AxisPhase:
+    """`count` outputs along one axis, a stride apart from `first` on: output i reads taps[j] at input i + reads[j]."""
+
+    first: int
+    count: int
+    taps: tuple[int, ...]
+    reads: tuple[int, ...]
+
+    @property
+    def dilation(self) -> int:
+        return self.reads[1] - self.reads[0] if len(self.reads) > 1 else 1
+
+    def padding(self, size: int) -> tuple[int, int]:
+        """Return how far outputs read before and behind an input of some size, negative where not all is read."""
+        return -self.reads[0], self.count + self.reads[-1] - size
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a transposed convolution.
+
+    Parameters
+    ----------
+    first, extent
+        The output row and column that it begins with, and how many it has of them.
+    taps
+        Rows and columns of the kernel that it reads, in the order in which `workload` has them.
+    workload
+        What it computes; None where it reads no taps.
+    """
+
+    first: tuple[int, int]
+    extent: tuple[int, int]
+    taps: tuple[tuple[int, ...], tuple[int, ...]]
+    workload: Conv2d | None
+
+
+@dataclass(frozen=True)
+class _Interleaved(epilogues.Epilogue):
+    """Stores the pixels of a phase at their places."""
+
+    stride: tuple[int, int]
+    first: tuple[int, int]
+
+    def store(self, result: tir.Value, index: Sequence[tir.Index], count: int) -> None:
+        image, *pixel, column = index
+        places = [i * s + f for i, s, f in zip(pixel, self.stride, self.first, strict=True)]
+        super().store(result, [image, *places, column], count)
+
+
+def default_schedule(workload: ConvTranspose2d, target: CpuTarget, threads: int = 1) -> tuple[Schedule, ...]:
+    """Choose a schedule for each phase that reads any taps."""
+    workloads = [phase.workload for phase in workload.phases if phase.workload is not None]
+    return tuple(row_schedule(w, target, threads) for w in workloads)
+
+
+def packed_shape(workload: ConvTranspose2d, schedules: Sequence[Schedule]) -> tuple[int]:
+    """Shape of the packed weights: those of all phases, one behind the other."""
+    return (sum(math.prod(conv2d.packed_shape(w, s)) for _, w, s, _ in _parts(workload, schedules)),)
+
+
+def _parts(
+    workload: ConvTranspose2d, schedules: Sequence[Schedule]
+) -> Iterator[tuple[Phase, Conv2d, Schedule, int]]:
+    """List the phases that read any taps, each with its schedule and where its packed weights begin."""
+    first, rest = 0, iter(schedules)
+    for phase in workload.phases:
+        if phase.workload is not None:
+            schedule = next(rest)
+            yield phase, phase.workload, schedule, first
+            first += math.prod(conv2d.packed_shape(phase.workload, schedule))
+
+
+def build_pack(workload: ConvTranspose2d, schedules: Sequence[Schedule], name: str) -> PrimFunc:
+    """Build the kernel (weight, packed); the weight has PyTorch's shape `workload.weight_shape`."""
+
+    def body(weight: tir.Buffer, packed: tir.Buffer) -> None:
+        for phase, w, schedule, first in _parts(workload, schedules):
+            shape = conv2d.packed_shape(w, schedule)
+            part = tir.reshaped(packed, shape, w.dtype, first)
+            if w.depthwise:
+                with tir.loop(w.channels) as c:
+                    for (r, row), (t, column) in _taps(phase):
+                        T.buffer_store(part, weight[c, 0, row, column], [r, t, c])
+            else:
+                _pack_panels(w, phase, schedule, weight, part)
+
+    parameters = [
+        tir.Parameter("weight", workload.weight_shape, workload.dtype),
+        tir.Parameter("packed", packed_shape(workload, schedules), workload.dtype),
+    ]
+    return tir.kernel(name, parameters, body)
+
+
+def _taps(phase: Phase) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """List (place in the phase's kernel, row of the weight), the same of columns, for each tap."""
+    return itertools.product(enumerate(phase.taps[0]), enumerate(phase.taps[1]))
+
+
+def _pack_panels(w: Conv2d, phase: Phase, s: Schedule, weight: tir.Buffer, packed: tir.Buffer) -> None:
+    groups, panels = conv2d.packed_shape(w, s)[:2]
+    with tir.loop(groups * panels, parallel=s.parallel) as task, tir.loop(w.group_channels) as c:
+        group, panel = tir.unravel(task, (groups, panels))
+        for (r, row), (t, column) in _taps(phase):
+            with tir.loop(s.width) as n:
+                # Columns beyond the last filter are computed and not stored.
+                f = T.min(panel * s.width + n, w.group_filters - 1)
+                value = weight[group * w.group_channels + c, f, row, column]
+                T.buffer_store(packed, value, [group, panel, r, t, c, n])
+
+
+def build(
+    workload: ConvTranspose2d,
+    schedules: Sequence[Schedule],
+    target: CpuTarget,
+    name: str,
+    epilogue: Expression | PlacedExpression | None = None,
+) -> PrimFunc:
+    """Build the kernel (input, packed weights, extra inputs of the epilogue ..., outputs ...).
+
+    Parameters
+    ----------
+    epilogue
+        Its shape is `workload.output_shape` (NHWC), its input 0 the transposed convolution.
+    """
+    expression = epilogues.resolve(epilogue, workload.output_shape, workload.dtype)
+    operands = [
+        tir.Parameter("input", workload.input_shape, workload.dtype),
+        tir.Parameter("weight", packed_shape(workload, schedules), workload.dtype),
+    ]
+
+    def finish(phase: Phase, rest: Sequence[tir.Buffer]) -> _Interleaved:
+        end = epilogues.bind(expression, rest, target.lanes(workload.dtype))
+        return _Interleaved(end.expression, end.extras, end.outputs, end.lanes, workload.stride, phase.first)
+
+    def body(source: tir.Buffer, weight: tir.Buffer, *rest: tir.Buffer) -> None:
+        for phase, w, schedule, first in _parts(workload, schedules):
+            part = tir.reshaped(weight, conv2d.packed_shape(w, schedule), w.dtype, first)
+            conv2d.emit_rows(w, schedule, target, source, part, finish(phase, rest))
+        for phase in workload.phases:
+            if phase.workload is None:
+                _emit_nothing(workload, phase, finish(phase, rest))
+
+    return epilogues.kernel(name, operands, expression, body)
+
+
+def _emit_nothing(w: ConvTranspose2d, phase: Phase, epilogue: epilogues.Epilogue) -> None:
+    """Emit the pixels that no input reaches: the epilogue of zero."""
+    with tir.loop(w.batch) as image, tir.loop(phase.extent[0]) as y, tir.loop(phase.extent[1]) as x:
+
+        def store(first: tir.Index, count: int) -> None:
+            zero = tir.constant(0, w.dtype, epilogue.lanes)
+            epilogue.store(zero, [image, y, x, first], count)
+
+        tir.for_run(w.filters, epilogue.lanes, store)
