@@ -70,6 +70,10 @@ CASES: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     "conv_grouped": (lambda x, w: F.conv2d(x, w, groups=4, dilation=2), [image(), values([8, 1, 2, 2], f32)]),
     "conv_1d": (lambda x, w: F.conv1d(x, w, padding=1), [values([2, 3, 9], f32), values([4, 3, 3], f32)]),
     "conv_3d": (F.conv3d, [values([1, 2, 5, 5, 5], f32), values([3, 2, 3, 3, 3], f32)]),
+    "conv_3d_same": (
+        lambda x, w, b: F.conv3d(x, w, b, padding="same", groups=2).relu(),
+        [values([1, 4, 5, 4, 6], f32), values([6, 2, 3, 2, 3], f32), values([6], f32)],
+    ),
     "conv_transposed": (
         lambda x, w: F.conv_transpose2d(x, w, stride=2, padding=1, output_padding=1),
         [image(), values([4, 3, 3, 3], f32)],

@@ -11,6 +11,7 @@ import torch
 from kernel_runs import get_target
 
 from torch_tvm.kernels.conv2d import Conv2d, Schedule, build, build_pack, default_schedule, packed_shape
+from torch_tvm.kernels.conv_shape import Depth
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression, Instruction, Operand
 from torch_tvm.kernels.module import compile_kernels
@@ -28,7 +29,7 @@ def block(workload: Conv2d) -> Expression:
         (
             Operand(shape, dtype),
             Operand((workload.filters,), dtype),
-            Operand((1, 1, 1, workload.filters), dtype),
+            Operand((*[1] * (len(shape) - 1), workload.filters), dtype),
             Operand(shape, dtype),
         ),
         (
@@ -45,12 +46,15 @@ def block(workload: Conv2d) -> Expression:
 def reference(w: Conv2d, source: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """PyTorch's convolution in float64, NHWC."""
     if w.input_layout == "NHWC":
-        source = source[..., w.first_channel : w.first_channel + w.channels].permute(0, 3, 1, 2)
-    image = source.double()
+        source = source[..., w.first_channel : w.first_channel + w.channels].movedim(-1, 1)
+    d = w.depth or Depth(1, 1)
+    image = source.double().view(w.batch, w.channels, d.size, w.height, w.width)
     top, left, bottom, right = w.padding
-    padded = torch.nn.functional.pad(image, (left, right, top, bottom))
-    result = torch.nn.functional.conv2d(padded, weight.double(), None, w.stride, 0, w.dilation, w.groups)
-    return result.permute(0, 2, 3, 1)
+    padded = torch.nn.functional.pad(image, (left, right, top, bottom, *d.padding))
+    kernel = weight.double().view(w.filters, w.group_channels, d.kernel, *w.kernel)
+    stride, dilation = (d.stride, *w.stride), (d.dilation, *w.dilation)
+    result = torch.nn.functional.conv3d(padded, kernel, None, stride, 0, dilation, w.groups)
+    return result.movedim(1, -1).reshape(w.output_shape)
 
 
 def check(cases: list[Case], target: CpuTarget) -> None:
@@ -105,17 +109,27 @@ def random_workload(rng: random.Random) -> Conv2d:
     )
 
 
+def random_depth(rng: random.Random) -> Depth:
+    kernel, dilation, padding = (
+        rng.choice([1, 2, 3]),
+        rng.choice([1, 1, 2]),
+        (rng.randrange(3), rng.randrange(3)),
+    )
+    least = max(1, (kernel - 1) * dilation + 1 - sum(padding))
+    return Depth(least + rng.randrange(4), kernel, rng.choice([1, 1, 2]), padding, dilation)
+
+
 def random_schedule(rng: random.Random, workload: Conv2d, target: CpuTarget) -> Schedule:
     schedule = default_schedule(workload, target, rng.choice([1, 2, 3]))
     border = rng.choice([schedule.border, "copy"])
     passes = rng.choice([1, workload.kernel[0]])
-    steps = workload.kernel[0] // passes * workload.kernel[1] * workload.group_channels
+    steps = workload.kernel_rows // passes * workload.kernel[1] * workload.group_channels
     return dataclasses.replace(
         schedule,
         parallel=rng.random() < 0.5,
         row_blocks=rng.choice([1, 2]),
         border=border,
-        passes=1 if workload.depthwise else passes,
+        passes=1 if workload.depthwise or workload.depth else passes,
         prefetch=rng.choice([0, 64, steps]),
     )
 
@@ -129,6 +143,22 @@ def test_random_convolutions(spec: str) -> None:
         workload = random_workload(rng)
         cases.append((workload, random_schedule(rng, workload, target), rng.random() < 0.5))
     check(cases, target)
+
+
+@pytest.mark.parametrize("spec", TARGETS)
+def test_three_dimensions(spec: str) -> None:
+    """Planes, borders peeled and padded, depthwise ones, a 1x1x1 product; input and output as parts of larger tensors."""
+    target = get_target(spec)
+    rng = random.Random(11)
+    workloads = [Conv2d(2, 3, 4, 20, 24, (1, 1), depth=Depth(3, 1))]
+    for i in range(14):
+        w = dataclasses.replace(random_workload(rng), input_layout="NHWC", depth=random_depth(rng))
+        if i % 3 == 0:
+            w = dataclasses.replace(w, groups=21, channels=21, filters=21)
+        if i % 4 == 1:
+            w = dataclasses.replace(w, input_slice=(2, w.channels + 5))
+        workloads.append(w)
+    check([(w, random_schedule(rng, w, target), i % 2 == 0) for i, w in enumerate(workloads)], target)
 
 
 @pytest.mark.parametrize("spec", TARGETS)
@@ -216,6 +246,8 @@ def test_layers_of_networks() -> None:
         Conv2d(1, 32, 32, 3, 48, (16, 16), (16, 16)),
         Conv2d(1, 1, 50, 20, 30, (1, 9), (1, 2), (0, 4, 0, 4)),
         Conv2d(1, 12, 12, 8, 16, (3, 3), (1, 1), (0, 0, 1, 1)),
+        Conv2d(1, 14, 14, 16, 32, (3, 3), (1, 1), same, depth=Depth(4, 3, 1, (1, 1))),
+        Conv2d(1, 28, 28, 3, 32, (7, 7), (2, 2), (3, 3, 3, 3), depth=Depth(5, 3, 1, (1, 1))),
     ]
     check([(w, default_schedule(w, target, 2), True) for w in workloads], target)
 
@@ -247,6 +279,8 @@ def test_many_border_cases_are_padded_rather_than_peeled() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"depth": Depth(2, 4)}, "kernel is larger than the padded input"),
+        ({"depth": Depth(2, 1), "input_layout": "NCHW"}, "only an NHWC input"),
         ({"channels": 0}, "sizes of at least 1"),
         ({"stride": (0, 1)}, "sizes of at least 1"),
         ({"groups": 3}, "3 groups do not divide"),

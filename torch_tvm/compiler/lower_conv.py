@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from torch_tvm.kernels import conv_algorithm, conv_transpose
-from torch_tvm.kernels.conv_shape import Conv2d
+from torch_tvm.kernels.conv_shape import Conv2d, Depth
 from torch_tvm.kernels.conv_transpose import ConvTranspose2d
 
 from .access import contiguous_strides
@@ -33,6 +33,10 @@ def _supports(node: Node) -> bool:
     return _takes(node, ("NHWC", "OIHW", "NHWC"))
 
 
+def _supports_3d(node: Node) -> bool:
+    return _takes(node, ("NDHWC", "OIDHW", "NDHWC"))
+
+
 def _supports_transposed(node: Node) -> bool:
     return _takes(node, ("NHWC", "IOHW", "NHWC")) and math.prod(ints(node.attrs.strides)) <= _MOST_PHASES
 
@@ -43,24 +47,66 @@ def _takes(node: Node, layouts: tuple[str, str, str]) -> bool:
     return same and supported_dtypes(node, ("float32", "float64")) and has_elements(node)
 
 
-def _padding(node: Node) -> tuple[int, int, int, int]:
-    """Return top, left, bottom, right."""
-    given = ints(node.attrs.padding)
-    top, left, bottom, right = (given * 4)[:4] if len(given) != 2 else given * 2
-    return top, left, bottom, right
+def _padding(node: Node) -> tuple[int, ...]:
+    """Return what is padded before each dimension, then what is behind each."""
+    given, rank = ints(node.attrs.padding), len(node.output.shape) - 2
+    return given * (2 * rank // len(given))
+
+
+def _padding2d(node: Node) -> tuple[int, int, int, int]:
+    """Return top, left, bottom, right: the padding of the last two dimensions."""
+    given = _padding(node)
+    rank = len(given) // 2
+    return given[rank - 2], given[rank - 1], given[-2], given[-1]
+
+
+def _depth(node: Node) -> Depth | None:
+    """Return the first of three spatial dimensions, None if there are two."""
+    if len(node.output.shape) == 4:
+        return None
+    a, padding = node.attrs, _padding(node)
+    return Depth(
+        node.args[0].shape[1],
+        node.args[1].shape[2],
+        ints(a.strides)[0],
+        (padding[0], padding[3]),
+        ints(a.dilation)[0],
+    )
+
+
+def _workload(node: Node, layout: str, part: tuple[int, int] | None) -> Conv2d:
+    data, weight = node.args
+    *_, height, width, channels = data.shape
+    return Conv2d(
+        data.shape[0],
+        height,
+        width,
+        channels,
+        weight.shape[0],
+        kernel=pair(weight.shape[-2:]),
+        stride=pair(ints(node.attrs.strides)[-2:]),
+        padding=_padding2d(node),
+        dilation=pair(ints(node.attrs.dilation)[-2:]),
+        groups=int(node.attrs.groups),
+        dtype=data.dtype,
+        input_layout=layout,
+        input_slice=part,
+        depth=_depth(node),
+    )
 
 
 def _source(lowerer: Lowerer, group: Group) -> tuple[Argument, str, tuple[int, int] | None]:
     """Return the input, its layout, and which channels of it; a permuted NCHW tensor is read as that."""
     data = group.root.args[0]
     source, access = lowerer.view(data)
-    n, h, w, c = data.shape
-    planar = (n, c, h, w)
+    n, *sizes, c = data.shape
+    planar = (n, c, *sizes)
     strides = contiguous_strides(planar)
-    if access.offset == 0 and not access.contiguous and access.same_order([strides[i] for i in TO_NHWC]):
+    in_order = len(sizes) == 2 and access.same_order([strides[i] for i in TO_NHWC])
+    if access.offset == 0 and not access.contiguous and in_order:
         return Argument(source.storage, planar, source.dtype), "NCHW", None
     pixel = source.shape[-1] if source.shape else 1
-    sliced = source.shape == (n, h, w, pixel) and access.offset + c <= pixel
+    sliced = source.shape == (n, *sizes, pixel) and access.offset + c <= pixel
     if sliced and not access.contiguous and access.same_order(contiguous_strides(source.shape)):
         return source, "NHWC", (access.offset, pixel)
     return lowerer.argument(data), "NHWC", None
@@ -70,22 +116,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     node = group.root
     data, weight = node.args
     source, layout, part = _source(lowerer, group)
-    batch, height, width, channels = data.shape
-    workload = Conv2d(
-        batch,
-        height,
-        width,
-        channels,
-        weight.shape[0],
-        kernel=(weight.shape[2], weight.shape[3]),
-        stride=pair(node.attrs.strides),
-        padding=_padding(node),
-        dilation=pair(node.attrs.dilation),
-        groups=int(node.attrs.groups),
-        dtype=data.dtype,
-        input_layout=layout,
-        input_slice=part,
-    )
+    workload = _workload(node, layout, part)
     # What is packed at every call must be packed fast.
     algorithms = lowerer.winograd if weight.weight_only else "off"
     if layout == "NCHW":
@@ -129,7 +160,7 @@ def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
         node.output.shape[-1],
         kernel=(weight.shape[2], weight.shape[3]),
         stride=pair(node.attrs.strides),
-        padding=_padding(node),
+        padding=_padding2d(node),
         output_padding=pair(node.attrs.output_padding),
         dilation=pair(node.attrs.dilation),
         groups=int(node.attrs.groups),
@@ -158,4 +189,5 @@ def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
 
 
 FAMILIES["nn.conv2d"] = Family(_supports, _lower, stores_parts=True)
+FAMILIES["nn.conv3d"] = Family(_supports_3d, _lower, stores_parts=True)
 FAMILIES["nn.conv2d_transpose"] = Family(_supports_transposed, _lower_transposed, stores_parts=True)

@@ -40,7 +40,7 @@ def packed_shape(workload: Conv2d, schedule: Schedule) -> tuple[int, ...]:
     if w.depthwise:
         return depthwise.packed_shape(w)
     panels = -(-w.group_filters // schedule.width)
-    return (w.groups, panels, *w.kernel, w.group_channels, schedule.width)
+    return (w.groups, panels, w.kernel_rows, w.kernel[1], w.group_channels, schedule.width)
 
 
 def build_pack(workload: Conv2d, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:
@@ -49,7 +49,7 @@ def build_pack(workload: Conv2d, schedule: Schedule, target: CpuTarget, name: st
     if w.depthwise:
         return depthwise.build_pack(w, name)
     shape = packed_shape(w, schedule)
-    taps = math.prod(w.kernel)
+    taps = w.taps
 
     def body(weight: tir.Buffer, packed: tir.Buffer) -> None:
         source = tir.reshaped(weight, (w.filters, w.group_channels * taps), w.dtype)
@@ -186,7 +186,7 @@ class _Convolution:
         """Emit the parallel loop over images, groups, panels and blocks of rows."""
         s = self.schedule
         taps = w.kernel[1] * w.group_channels
-        weight = tir.reshaped(self.weight, (w.groups, self.panels, w.kernel[0], taps, s.width), w.dtype)
+        weight = tir.reshaped(self.weight, (w.groups, self.panels, w.kernel_rows, taps, s.width), w.dtype)
         operands = _Operands(w, s, tir.reshaped(source, _flat_input_shape(w), w.dtype), weight)
         panels = w.groups * self.panels
         order = (panels, images, s.row_blocks) if self._panels_first else (images, panels, s.row_blocks)
@@ -194,8 +194,8 @@ class _Convolution:
             outer, inner, block = tir.unravel(task, order)
             image, position = (inner, outer) if self._panels_first else (outer, inner)
             group, panel = tir.unravel(position, (w.groups, self.panels))
-            low = block * w.out_height // s.row_blocks
-            high = (block + 1) * w.out_height // s.row_blocks
+            low = block * w.out_rows // s.row_blocks
+            high = (block + 1) * w.out_rows // s.row_blocks
             block = _Block(image, number(image), group, panel, low, high)
             if s.passes > 1:
                 self._in_passes(operands, block)
@@ -208,8 +208,8 @@ class _Convolution:
         with tir.loop_between(block.low, block.high) as y:
             for tile in _tiles(w, self.schedule.rows):
                 sums = operands.begin(self.target, tile)
-                with tir.loop_between(*w.rows_inside(y)) as r:
-                    operands.add(sums, block, y, r, tile, (y - block.low) * tile.per_row + tile.number)
+                with w.loop_inside(y) as (row, r):
+                    operands.add(sums, block, row, r, tile, (y - block.low) * tile.per_row + tile.number)
                 self._store(operands.total(sums), block, y, tile.first)
 
     def _in_passes(self, operands: _Operands, block: _Block) -> None:
@@ -230,7 +230,8 @@ class _Convolution:
                 for tile in _tiles(w, s.rows):
                     sums = operands.begin(self.target, tile)
                     sums[0].load(kept, place(y, tile.first), 0)
-                    operands.add(sums, block, y, r, tile, (y - top) * tile.per_row + tile.number)
+                    row = y * w.stride[0] - w.padding[0] + r * w.dilation[0]
+                    operands.add(sums, block, row, r, tile, (y - top) * tile.per_row + tile.number)
                     operands.total(sums).spill(kept, place(y, tile.first), 0)
         with tir.loop_between(block.low, block.high) as y:
             for tile in _tiles(w, s.rows):
@@ -244,7 +245,8 @@ class _Convolution:
 
         def store(count: int) -> None:
             column = block.group * w.group_filters + block.panel * s.width
-            sums.store(self.epilogue, lambda pixel: [block.number, y, first + pixel], column, count)
+            place = [block.number, *w.output_row(y)]
+            sums.store(self.epilogue, lambda pixel: [*place, first + pixel], column, count)
 
         if not ragged or self.panels == 1:
             store(ragged or s.width)
@@ -290,10 +292,10 @@ def _tiles(w: Conv2d, rows: int) -> Iterator[_Tile]:
 
 
 def _flat_input_shape(w: Conv2d) -> tuple[int, int, int]:
-    """Image, row (of a channel when NCHW), and what is contiguous in it."""
+    """Image, row (of all planes; of all channels when NCHW), and what is contiguous in it."""
     if w.input_layout == "NCHW":
         return (w.batch, w.channels * w.height, w.width)
-    return (w.batch, w.height, w.width * w.pixel_channels)
+    return (w.batch, w.planes * w.height, w.width * w.pixel_channels)
 
 
 @dataclass(frozen=True)
@@ -323,7 +325,7 @@ class _Operands:
     @property
     def _prefetch(self) -> PanelPrefetch:
         w, s = self.workload, self.schedule
-        rows = w.kernel[0] // s.passes
+        rows = w.kernel_rows // s.passes
         tiles = s.block_height(w) * sum(shape.count for shape in row_tiles(w, s.rows))
         return PanelPrefetch(s.prefetch, rows * w.kernel[1] * w.group_channels, s.vectors, s.lanes, tiles)
 
@@ -331,17 +333,16 @@ class _Operands:
         self,
         sums: list[RegisterTile],
         block: _Block,
-        y: tir.Index,
+        row: tir.Index,
         r: tir.Index,
         tile: _Tile,
         number: tir.Index,
     ) -> None:
-        """Emit the sums of kernel row `r` for a tile of output row `y`, number `number` of those that read its weights."""
+        """Emit the sums of kernel row `r` on input row `row` for a tile, number `number` of those that read its weights."""
         w = self.workload
         # Kernel columns and channels are one loop where they are neighbours in memory.
         dense = w.input_layout == "NHWC" and w.pixel_channels == w.channels
         joined = dense and w.groups == 1 and w.dilation[1] == 1
-        row = y * w.stride[0] - w.padding[0] + r * w.dilation[0]
         for from_tap, to_tap, pixels in tap_ranges(w, tile.shape):
             step = functools.partial(self._step, block, row, r, tile.first, number, pixels)
             if joined:

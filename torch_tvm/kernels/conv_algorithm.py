@@ -151,6 +151,9 @@ def _direct_nanoseconds(w: Conv2d, schedule: conv2d.Schedule, threads: int) -> f
     computing = conv2d.cycles(w, s.rows, s.vectors, s.lanes) / _CYCLES_PER_NANOSECOND * rows_inside
     if s.border == "peel":
         computing *= columns_inside
+    if w.depth is not None:
+        d = w.depth
+        computing *= _mean_inside(d.size, d.outputs, d.stride, d.padding[0], d.kernel, d.dilation)
     share = _share(w.batch * w.groups * -(-w.group_filters // s.width) * s.row_blocks, threads, s.parallel)
     weight_bytes = math.prod(w.weight_shape) * tir.element_bytes(w.dtype)
     starting = _PARALLEL_NANOSECONDS if s.parallel else 0.0

@@ -59,7 +59,7 @@ class Schedule:
 
     def block_height(self, workload: Conv2d) -> int:
         """Rows of the output that a task computes at most."""
-        return -(-workload.out_height // self.row_blocks)
+        return -(-workload.out_rows // self.row_blocks)
 
 
 def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Schedule:
@@ -90,11 +90,11 @@ def row_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Sched
     tasks = w.batch * w.groups * -(-w.group_filters // (vectors * lanes))
     weight_bytes = math.prod(w.weight_shape) * tir.element_bytes(w.dtype)
     parallel = tiling.worth_threads(w.flops, weight_bytes, lanes, threads)
-    row_blocks = tiling.blocks(tasks, w.out_height, threads) if parallel else 1
+    row_blocks = tiling.blocks(tasks, w.out_rows, threads) if parallel else 1
     steps, row_bytes = w.kernel[1] * w.group_channels, vectors * lanes * tir.element_bytes(w.dtype)
-    tiles = w.out_height // row_blocks
-    in_passes = tiles > 1 and tiling.needs_passes(w.kernel[0] * steps * row_bytes, weight_bytes)
-    passes = w.kernel[0] if in_passes else 1
+    tiles = w.out_rows // row_blocks
+    in_passes = tiles > 1 and tiling.needs_passes(w.kernel_rows * steps * row_bytes, weight_bytes)
+    passes = w.kernel[0] if in_passes and w.depth is None else 1
     return Schedule(
         rows=rows,
         vectors=vectors,
@@ -103,7 +103,7 @@ def row_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Sched
         row_blocks=row_blocks,
         chains=tiling.chains(rows, vectors, w.group_channels),
         parallel=parallel,
-        prefetch=tiling.prefetch_rows(rows, weight_bytes, steps * w.kernel[0] // passes, tiles, row_bytes),
+        prefetch=tiling.prefetch_rows(rows, weight_bytes, steps * w.kernel_rows // passes, tiles, row_bytes),
         passes=passes,
     )
 
@@ -135,13 +135,13 @@ def _tile(w: Conv2d, target: CpuTarget, lanes: int) -> tuple[int, int]:
 def cycles(w: Conv2d, rows: int, vectors: int, lanes: int) -> float:
     """Estimate the cycles that one thread takes with tiles of rows x vectors, operands being in caches."""
     size, width = tir.element_bytes(w.dtype), vectors * lanes
-    taps = math.prod(w.kernel) * w.group_channels
+    taps = w.taps * w.group_channels
     step = sum(
         n * tiling.cycles_per_step(height, vectors, lanes * size, taps * width * size)
         for n, height in tir.split_evenly(w.out_width, rows)
     )
     panels = w.groups * -(-w.group_filters // width)
-    return w.batch * w.out_height * taps * panels * step
+    return w.batch * w.out_rows * taps * panels * step
 
 
 def as_matmul(w: Conv2d) -> matmul.Matmul:

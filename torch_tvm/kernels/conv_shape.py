@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm.tirx.script import builder as T
@@ -12,8 +14,41 @@ from torch_tvm.kernels import tir
 
 
 @dataclass(frozen=True)
+class Depth:
+    """The outermost spatial dimension of a three-dimensional convolution.
+
+    Parameters
+    ----------
+    size
+        Planes of the input.
+    kernel, stride, padding, dilation
+        As those of the other dimensions; padding is (front, back).
+    """
+
+    size: int
+    kernel: int
+    stride: int = 1
+    padding: tuple[int, int] = (0, 0)
+    dilation: int = 1
+
+    @property
+    def outputs(self) -> int:
+        """Planes of the output."""
+        reach = (self.kernel - 1) * self.dilation
+        return (self.size + sum(self.padding) - reach - 1) // self.stride + 1
+
+    def inside(self, z: tir.Index) -> tuple[tir.Index, tir.Index]:
+        """Return the kernel planes (from, to) that lie in the image for output plane `z`."""
+        first = z * self.stride - self.padding[0]
+        low = T.max(0, _ceil_divide(-first, self.dilation)) if self.padding[0] else 0
+        return low, T.min(self.kernel, _ceil_divide(self.size - first, self.dilation))
+
+
+@dataclass(frozen=True)
 class Conv2d:
     """A two-dimensional convolution (cross-correlation, as PyTorch's); a one-dimensional one has height 1.
+
+    With `depth` it is three-dimensional: rows of the input, of the kernel and of the output are those of all planes.
 
     Parameters
     ----------
@@ -29,6 +64,8 @@ class Conv2d:
         "NHWC" or "NCHW", the order of the input's dimensions; the output is NHWC.
     input_slice
         (first channel, channels of a pixel in memory) where the input is some channels of a larger NHWC tensor.
+    depth
+        The outermost of three spatial dimensions, if there are three.
 
     Examples
     --------
@@ -51,6 +88,7 @@ class Conv2d:
     dtype: str = "float32"
     input_layout: str = "NHWC"
     input_slice: tuple[int, int] | None = None
+    depth: Depth | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no convolution."""
@@ -59,12 +97,12 @@ class Conv2d:
             raise ValueError(f"expected sizes of at least 1 in {self}")
         if self.channels % self.groups or self.filters % self.groups:
             raise ValueError(f"{self.groups} groups do not divide the channels or filters of {self}")
-        if self.out_height < 1 or self.out_width < 1:
+        if min(self.out_height, self.out_width, *self._out_planes) < 1:
             raise ValueError(f"the kernel is larger than the padded input in {self}")
         if self.input_layout not in ("NHWC", "NCHW"):
             raise ValueError(f"expected input_layout 'NHWC' or 'NCHW', got {self.input_layout!r}")
-        if self.input_slice is not None and self.input_layout != "NHWC":
-            raise ValueError(f"only an NHWC input can be a slice of channels, got {self}")
+        if self.input_layout != "NHWC" and not (self.input_slice is None and self.depth is None):
+            raise ValueError(f"only an NHWC input can be a slice of channels or have depth, got {self}")
         if self.first_channel < 0 or self.first_channel + self.channels > self.pixel_channels:
             raise ValueError(f"the channels lie outside a pixel in {self}")
 
@@ -104,31 +142,57 @@ class Conv2d:
         return self.filters // self.groups
 
     @property
-    def input_shape(self) -> tuple[int, int, int, int]:
+    def planes(self) -> int:
+        """Planes of an image."""
+        return self.depth.size if self.depth is not None else 1
+
+    @property
+    def kernel_rows(self) -> int:
+        """Rows of the kernel, of all planes."""
+        return self.kernel[0] * (self.depth.kernel if self.depth is not None else 1)
+
+    @property
+    def taps(self) -> int:
+        """Taps of the kernel."""
+        return self.kernel_rows * self.kernel[1]
+
+    @property
+    def _out_planes(self) -> tuple[int, ...]:
+        return (self.depth.outputs,) if self.depth is not None else ()
+
+    @property
+    def out_rows(self) -> int:
+        """Rows of an output image, of all planes."""
+        return self.out_height * math.prod(self._out_planes)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
         """Shape of the input tensor."""
         if self.input_layout == "NCHW":
             return (self.batch, self.channels, self.height, self.width)
-        return (self.batch, self.height, self.width, self.pixel_channels)
+        planes = () if self.depth is None else (self.depth.size,)
+        return (self.batch, *planes, self.height, self.width, self.pixel_channels)
 
     @property
-    def weight_shape(self) -> tuple[int, int, int, int]:
+    def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weight as PyTorch has it."""
-        return (self.filters, self.group_channels, *self.kernel)
+        planes = () if self.depth is None else (self.depth.kernel,)
+        return (self.filters, self.group_channels, *planes, *self.kernel)
 
     @property
-    def output_shape(self) -> tuple[int, int, int, int]:
+    def output_shape(self) -> tuple[int, ...]:
         """Shape of the output tensor, NHWC."""
-        return (self.batch, self.out_height, self.out_width, self.filters)
+        return (self.batch, *self._out_planes, self.out_height, self.out_width, self.filters)
 
     @property
     def output_pixels(self) -> int:
         """Pixels of the output, over all images."""
-        return self.batch * self.out_height * self.out_width
+        return self.batch * self.out_rows * self.out_width
 
     @property
     def flops(self) -> int:
         """Floating-point operations, counting taps that fall outside the image."""
-        return 2 * self.output_pixels * self.filters * self.group_channels * math.prod(self.kernel)
+        return 2 * self.output_pixels * self.filters * self.group_channels * self.taps
 
     @property
     def pointwise(self) -> bool:
@@ -138,12 +202,31 @@ class Conv2d:
             and self.padding == (0, 0, 0, 0)
             and self.groups == 1
             and self.input_layout == "NHWC"
+            and (self.depth is None or self.depth == Depth(self.depth.size, 1))
         )
 
     @property
     def depthwise(self) -> bool:
         """Whether each filter reads one channel and each channel is read by one filter."""
         return self.groups == self.channels == self.filters > 1 and self.input_layout == "NHWC"
+
+    def output_row(self, row: tir.Index) -> list[tir.Index]:
+        """Return the place in an output image, plane (if there are any) and row, of a row counted over all planes."""
+        return [row] if self.depth is None else [row // self.out_height, row % self.out_height]
+
+    @contextlib.contextmanager
+    def loop_inside(self, row: tir.Index) -> Iterator[tuple[tir.Index, tir.Index]]:
+        """Open the loops over the kernel rows that lie in the image for an output row: (input row, kernel row)."""
+        *plane, y = self.output_row(row)
+        d = self.depth
+        with contextlib.ExitStack() as loops:
+            t = loops.enter_context(tir.loop_between(*d.inside(plane[0]))) if d is not None else 0
+            r = loops.enter_context(tir.loop_between(*self.rows_inside(y)))
+            source = y * self.stride[0] - self.padding[0] + r * self.dilation[0]
+            if d is not None:
+                z = plane[0] * d.stride - d.padding[0] + t * d.dilation
+                source, r = z * self.height + source, t * self.kernel[0] + r
+            yield source, r
 
     def rows_inside(self, y: tir.Index) -> tuple[tir.Index, tir.Index]:
         """Return the kernel rows (from, to) that lie in the image for output row `y`."""
@@ -231,7 +314,7 @@ def copy_padded(
     Both are flat: rows of pixels (of one channel each when NCHW).
     """
     top, left, bottom, right = w.padding
-    planes, depth = (w.channels, 1) if w.input_layout == "NCHW" else (1, w.channels)
+    planes, depth = (w.channels, 1) if w.input_layout == "NCHW" else (w.planes, w.channels)
     rows, run = w.height + top + bottom, (left + w.width + right) * depth
     flat_source = tir.reshaped(
         source,

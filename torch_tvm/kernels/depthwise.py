@@ -51,7 +51,7 @@ def default_schedule(w: Conv2d, target: CpuTarget, threads: int) -> Schedule:
     # Twice the time of the FMA alone, for loads, borders and stores.
     parallel = tiling.worth_threads(2 * w.flops, 0, lanes, threads)
     edges = sum(tile.edge for tile in row_tiles(w, pixels))
-    reach_bytes = w.kernel[0] * w.width * lanes * tir.element_bytes(w.dtype)
+    reach_bytes = w.kernel_rows * w.width * lanes * tir.element_bytes(w.dtype)
     block = min(_MOST_VECTORS, max(1, _BLOCK_BYTES // reach_bytes)) * lanes
     return Schedule(
         pixels=pixels,
@@ -74,21 +74,22 @@ def _row_blocks(w: Conv2d, threads: int) -> int:
     """
     if w.batch % threads == 0:
         return 1
-    rows = -(-w.out_height // threads)
-    return threads if rows * threads <= 1.1 * w.out_height else 1
+    rows = -(-w.out_rows // threads)
+    return threads if rows * threads <= 1.1 * w.out_rows else 1
 
 
 def packed_shape(w: Conv2d) -> tuple[int, int, int]:
     """Shape of the packed weights: [kernel row, kernel column, channel]."""
-    return (*w.kernel, w.channels)
+    return (w.kernel_rows, w.kernel[1], w.channels)
 
 
 def build_pack(w: Conv2d, name: str) -> PrimFunc:
     """Build the kernel (weight, packed)."""
 
     def body(weight: tir.Buffer, packed: tir.Buffer) -> None:
-        with tir.loop(w.kernel[0]) as r, tir.loop(w.kernel[1]) as tap, tir.loop(w.channels) as c:
-            T.buffer_store(packed, weight[c, 0, r, tap], [r, tap, c])
+        source = tir.reshaped(weight, (w.channels, w.kernel_rows, w.kernel[1]), w.dtype)
+        with tir.loop(w.kernel_rows) as r, tir.loop(w.kernel[1]) as tap, tir.loop(w.channels) as c:
+            T.buffer_store(packed, source[c, r, tap], [r, tap, c])
 
     parameters = [
         tir.Parameter("weight", w.weight_shape, w.dtype),
@@ -135,13 +136,13 @@ class _Depthwise:
         with tir.loop(math.prod(shape), parallel=s.parallel) as task:
             image, block, part = tir.unravel(task, shape)
             outer = image if number is None else number
-            low, high = block * w.out_height // s.row_blocks, (block + 1) * w.out_height // s.row_blocks
+            low, high = block * w.out_rows // s.row_blocks, (block + 1) * w.out_rows // s.row_blocks
             first, last = part * vectors // s.channel_blocks, (part + 1) * vectors // s.channel_blocks
             with tir.loop_between(low, high) as y:
                 for tile in row_tiles(w, s.pixels):
                     with tir.loop(tile.count) as i:
                         at = tile.first + i * tile.size
-                        self._channels(image, [outer, y], y, tile, at, (first, last))
+                        self._channels(image, [outer, *w.output_row(y)], y, tile, at, (first, last))
 
     def _channels(
         self,
@@ -184,8 +185,8 @@ class _Depthwise:
         def read(buffer: tir.Buffer, index: list[tir.Index]) -> tir.Value:
             return T.bind(tir.load_partial(buffer, index, count=count, dtype=w.dtype, lanes=lanes))
 
-        with tir.loop_between(*w.rows_inside(y)) as r:
-            row = y * w.stride[0] - w.padding[0] + r * w.dilation[0]
+        source = tir.reshaped(self.source, (w.batch, w.planes * w.height, w.width, w.pixel_channels), w.dtype)
+        with w.loop_inside(y) as (row, r):
             columns: dict[int, tir.Value] = {}
             for from_tap, to_tap, pixels in tap_ranges(w, tile):
                 for tap in range(from_tap, to_tap):
@@ -194,7 +195,7 @@ class _Depthwise:
                         column = pixel * w.stride[1] - w.padding[1] + tap * w.dilation[1]
                         if column not in columns:
                             at = first * w.stride[1] + column
-                            columns[column] = read(self.source, [image, row, at, w.first_channel + channel])
+                            columns[column] = read(source, [image, row, at, w.first_channel + channel])
                         sums[pixel] = tir.multiply_add(
                             columns[column], taps, sums[pixel], w.dtype, lanes, fused=self.target.has_fma
                         )

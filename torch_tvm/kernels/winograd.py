@@ -81,6 +81,7 @@ def supports(w: Conv2d) -> bool:
         w.kernel == (3, 3)
         and w.stride == w.dilation == (1, 1)
         and w.groups == 1
+        and w.depth is None
         and w.dtype == "float32"
         and w.input_layout == "NHWC"
     )

@@ -7,7 +7,7 @@ from tvm.relax import op
 
 from ..rewrite import Rule, Site, is_constant, size_of
 
-_PRODUCTS = ("nn.conv2d", "nn.conv2d_transpose", "matmul")
+_PRODUCTS = ("nn.conv2d", "nn.conv3d", "nn.conv2d_transpose", "matmul")
 
 
 def _per_channel(site: Site, factor: relax.Expr) -> int | None:
@@ -26,10 +26,10 @@ def _scaled_weight(site: Site, product: relax.Call, factor: relax.Expr, count: i
     weight = product.args[1]
     if not site.block.weight_only(weight):
         return None
-    if product.op.name == "relax.nn.conv2d":
-        if product.attrs.out_layout != "NHWC" or product.attrs.kernel_layout != "OIHW":
+    if product.op.name in ("relax.nn.conv2d", "relax.nn.conv3d"):
+        if not product.attrs.out_layout.endswith("C") or not product.attrs.kernel_layout.startswith("O"):
             return None
-        factor = site.reshape(factor, (count, 1, 1, 1))
+        factor = site.reshape(factor, (count, *[1] * (len(site.shape(weight)) - 1)))
     elif product.op.name == "relax.nn.conv2d_transpose":
         return _scaled_transposed(site, product, factor, count)
     else:

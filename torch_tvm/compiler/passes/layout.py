@@ -18,6 +18,7 @@ TO_NHWC, TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 CHANNELS_LAST = {
     "relax.nn.conv2d": ["NHWC", "OIHW"],
     "relax.nn.conv2d_transpose": ["NHWC", "IOHW"],
+    "relax.nn.conv3d": ["NDHWC", "OIDHW"],
 }
 _SPATIAL = "DHW"
 
@@ -82,6 +83,23 @@ def _sides(site: Site, rank: int) -> tuple[list[int], list[int]]:
     return padding[:rank], padding[rank:]
 
 
+def _conv3d(site: Site) -> relax.Expr | None:
+    """Turn planes of which none meets another into images of their own: they may use Winograd's algorithm."""
+    a = site.attrs
+    if (a.data_layout, a.kernel_layout, a.out_layout) != ("NDHWC", "OIDHW", "NDHWC"):
+        return _convolution(site)
+    (front, *before), (back, *behind) = _sides(site, 3)
+    outputs, channels, planes, *kernel = site.shape(site.args[1])
+    if planes != 1 or ints(a.strides)[0] != 1 or front or back:
+        return None
+    batch, depth, *rest = site.shape()
+    images = site.reshape(site.data, (batch * depth, *rest))
+    weight = site.reshape(site.args[1], (outputs, channels, *kernel))
+    flat = op.nn.conv2d(images, weight, ints(a.strides)[1:], [*before, *behind], ints(a.dilation)[1:],
+                        int(a.groups), "NHWC", "OIHW", "NHWC", a.out_dtype)  # fmt: skip
+    return site.reshape(site.emit(flat), site.result_shape())
+
+
 def _pool(site: Site) -> relax.Expr | None:
     a, rank = site.attrs, len(site.shape()) - 2
     first = a.layout == f"NC{_SPATIAL[-rank:]}"
@@ -143,6 +161,7 @@ _POOLS = tuple(f"nn.{kind}_pool{rank}d" for kind in ("max", "avg") for rank in (
 
 LOCAL_CHANNELS_LAST: dict[str, Rule] = {
     **dict.fromkeys(_CONVOLUTIONS, _convolution),
+    "nn.conv3d": _conv3d,
     **dict.fromkeys(_POOLS, _pool),
     "nn.adaptive_avg_pool2d": _local_adaptive_pool2d,
     "torch_tvm.adaptive_max_pool": _local_adaptive_pool2d,
