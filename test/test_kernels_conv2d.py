@@ -129,7 +129,7 @@ def random_schedule(rng: random.Random, workload: Conv2d, target: CpuTarget) -> 
         parallel=rng.random() < 0.5,
         row_blocks=rng.choice([1, 2]),
         border=border,
-        passes=1 if workload.depthwise or workload.depth else passes,
+        passes=1 if schedule.across_groups or workload.depth else passes,
         prefetch=rng.choice([0, 64, steps]),
     )
 
@@ -228,6 +228,40 @@ def test_depthwise(spec: str) -> None:
                 default_schedule(workload, target, 2), border=border, channel_blocks=blocks
             )
             cases.append((workload, schedule, border == "peel"))
+    check(cases, target)
+
+
+@pytest.mark.parametrize("spec", TARGETS)
+def test_narrow_groups(spec: str) -> None:
+    """Vectors of filters of several groups: all ratios of channels to filters, a ragged last vector, both borders."""
+    target = get_target(spec)
+    rng = random.Random(9)
+    cases: list[Case] = []
+    for groups, channels, filters in (
+        *(
+            (5, 1, 2),
+            (13, 4, 4),
+            (9, 2, 1),
+            (3, 8, 4),
+            (16, 1, 4),
+            (7, 2, 2),
+            (6, 8, 8),
+            (4, 1, 8),
+            (2, 3, 2),
+        ),
+        *((9, 2, 4), (3, 1, 4)),
+    ):
+        w = dataclasses.replace(
+            random_workload(rng),
+            groups=groups,
+            channels=groups * channels,
+            filters=groups * filters,
+            input_layout="NHWC",
+        )
+        w = dataclasses.replace(w, input_slice=(3, w.channels + 4) if rng.random() < 0.4 else None)
+        schedule = random_schedule(rng, w, target)
+        assert schedule.across_groups == (filters < target.lanes(w.dtype)), w
+        cases.append((w, schedule, rng.random() < 0.5))
     check(cases, target)
 
 

@@ -126,7 +126,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     schedule = conv_algorithm.choose(workload, lowerer.target, lowerer.threads, algorithms)
     packed = lowerer.packed(
         "pack_conv2d",
-        (workload.weight_shape, workload.groups, workload.depthwise, schedule),
+        (workload.weight_shape, workload.groups, schedule),
         lowerer.argument(weight),
         conv_algorithm.packed_shape(workload, schedule),
         lambda name: conv_algorithm.build_pack(workload, schedule, lowerer.target, name),

@@ -3,7 +3,7 @@
 For each output row, register tiles of pixels x filters run over kernel rows, kernel columns and input channels. Tiles
 at the left and right border are specialised and skip the taps that fall outside ("peel"); where that would be much
 code, the kernel first copies the image into a padded one ("copy"). A 1x1 convolution is a matrix product over all
-pixels, a depthwise one has a kernel of its own.
+pixels, a depthwise one and one of narrow groups have a kernel of their own.
 
 One thread of a Zen 5, with bias and ReLU, against oneDNN with packed weights (us): 64 channels at 56x56 878 / 956,
 128 at 28 870 / 903, 256 at 14 804 / 866, 512 at 7 754 / 803; 7x7 stride 2 stem at 224 926 / 992. Peeling is 1-3 %
@@ -37,7 +37,7 @@ __all__ = ["Conv2d", "Schedule", "build", "build_pack", "cycles", "default_sched
 def packed_shape(workload: Conv2d, schedule: Schedule) -> tuple[int, ...]:
     """Shape of the packed weights: [group, panel, kernel row, kernel column, channel, filter]."""
     w = workload
-    if w.depthwise:
+    if schedule.across_groups:
         return depthwise.packed_shape(w)
     panels = -(-w.group_filters // schedule.width)
     return (w.groups, panels, w.kernel_rows, w.kernel[1], w.group_channels, schedule.width)
@@ -46,7 +46,7 @@ def packed_shape(workload: Conv2d, schedule: Schedule) -> tuple[int, ...]:
 def build_pack(workload: Conv2d, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:
     """Build the kernel (weight, packed); the weight has PyTorch's shape `workload.weight_shape`."""
     w = workload
-    if w.depthwise:
+    if schedule.across_groups:
         return depthwise.build_pack(w, name)
     shape = packed_shape(w, schedule)
     taps = w.taps
@@ -117,7 +117,7 @@ def emit_rows(
     epilogue: epilogues.Epilogue,
 ) -> None:
     """Emit a convolution row by row into the kernel that is being built, with a schedule of `row_schedule`."""
-    if workload.depthwise:
+    if schedule.across_groups:
         depthwise.emit(workload, _to_depthwise(schedule), target, source, weight, epilogue)
     else:
         _Convolution(workload, schedule, target, weight, epilogue).emit(source)
@@ -149,7 +149,7 @@ def _emit_pointwise(
 
 @dataclass(frozen=True)
 class _Convolution:
-    """Emits the loops of a convolution that is neither pointwise nor depthwise."""
+    """Emits the loops of a convolution whose panels of filters belong to one group each."""
 
     workload: Conv2d
     schedule: Schedule

@@ -154,7 +154,12 @@ def _direct_nanoseconds(w: Conv2d, schedule: conv2d.Schedule, threads: int) -> f
     if w.depth is not None:
         d = w.depth
         computing *= _mean_inside(d.size, d.outputs, d.stride, d.padding[0], d.kernel, d.dilation)
-    share = _share(w.batch * w.groups * -(-w.group_filters // s.width) * s.row_blocks, threads, s.parallel)
+    panels = w.groups * -(-w.group_filters // s.width)
+    if s.across_groups:
+        computing /= panels
+        panels = -(-w.filters // s.lanes)
+        computing *= panels
+    share = _share(w.batch * panels * s.row_blocks, threads, s.parallel)
     weight_bytes = math.prod(w.weight_shape) * tir.element_bytes(w.dtype)
     starting = _PARALLEL_NANOSECONDS if s.parallel else 0.0
     return starting + _overlapped(computing * share, weight_bytes / _MEMORY_RATE)

@@ -38,7 +38,9 @@ class Schedule:
         1, or the rows of the kernel: then each pass over the output takes one of them, and the sums lie in memory in
         between, so that L2 holds the weights of a pass and of the next.
     channel_blocks
-        Parts of the channels of a depthwise convolution.
+        Parts of the filters of a convolution across groups.
+    across_groups
+        Whether a vector holds filters of several groups, as in a depthwise convolution.
     """
 
     rows: int
@@ -51,6 +53,7 @@ class Schedule:
     prefetch: int = 0
     passes: int = 1
     channel_blocks: int = 1
+    across_groups: bool = False
 
     @property
     def width(self) -> int:
@@ -82,9 +85,9 @@ def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> S
 def row_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Schedule:
     """Choose the schedule of a convolution that is computed row by row, even if it is pointwise."""
     w = workload
-    if w.depthwise:
-        return _depthwise_schedule(w, target, threads)
     lanes = target.lanes(w.dtype)
+    if depthwise.supports(w, lanes):
+        return _depthwise_schedule(w, target, threads)
     rows, vectors = _tile(w, target, lanes)
     peeled = sum(len(tap_ranges(w, tile)) for tile in row_tiles(w, rows))
     tasks = w.batch * w.groups * -(-w.group_filters // (vectors * lanes))
@@ -118,6 +121,7 @@ def _depthwise_schedule(w: Conv2d, target: CpuTarget, threads: int) -> Schedule:
         row_blocks=flat.row_blocks,
         parallel=flat.parallel,
         channel_blocks=flat.channel_blocks,
+        across_groups=True,
     )
 
 

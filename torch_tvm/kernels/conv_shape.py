@@ -205,11 +205,6 @@ class Conv2d:
             and (self.depth is None or self.depth == Depth(self.depth.size, 1))
         )
 
-    @property
-    def depthwise(self) -> bool:
-        """Whether each filter reads one channel and each channel is read by one filter."""
-        return self.groups == self.channels == self.filters > 1 and self.input_layout == "NHWC"
-
     def output_row(self, row: tir.Index) -> list[tir.Index]:
         """Return the place in an output image, plane (if there are any) and row, of a row counted over all planes."""
         return [row] if self.depth is None else [row // self.out_height, row % self.out_height]

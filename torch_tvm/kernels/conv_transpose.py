@@ -220,10 +220,8 @@ def build_pack(workload: ConvTranspose2d, schedules: Sequence[Schedule], name: s
         for phase, w, schedule, first in _parts(workload, schedules):
             shape = conv2d.packed_shape(w, schedule)
             part = tir.reshaped(packed, shape, w.dtype, first)
-            if w.depthwise:
-                with tir.loop(w.channels) as c:
-                    for (r, row), (t, column) in _taps(phase):
-                        T.buffer_store(part, weight[c, 0, row, column], [r, t, c])
+            if schedule.across_groups:
+                _pack_across_groups(w, phase, weight, part)
             else:
                 _pack_panels(w, phase, schedule, weight, part)
 
@@ -237,6 +235,14 @@ def build_pack(workload: ConvTranspose2d, schedules: Sequence[Schedule], name: s
 def _taps(phase: Phase) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """List (place in the phase's kernel, row of the weight), the same of columns, for each tap."""
     return itertools.product(enumerate(phase.taps[0]), enumerate(phase.taps[1]))
+
+
+def _pack_across_groups(w: Conv2d, phase: Phase, weight: tir.Buffer, packed: tir.Buffer) -> None:
+    with tir.loop(w.group_channels) as c, tir.loop(w.filters) as f:
+        group, filter_ = f // w.group_filters, f % w.group_filters
+        for (r, row), (t, column) in _taps(phase):
+            value = weight[group * w.group_channels + c, filter_, row, column]
+            T.buffer_store(packed, value, [r, t, c, f])
 
 
 def _pack_panels(w: Conv2d, phase: Phase, s: Schedule, weight: tir.Buffer, packed: tir.Buffer) -> None:
