@@ -128,6 +128,7 @@ def random_schedule(rng: random.Random, workload: Conv2d, target: CpuTarget) -> 
         schedule,
         parallel=rng.random() < 0.5,
         row_blocks=rng.choice([1, 2]),
+        column_blocks=rng.choice([1, 1, 2, 3]),
         border=border,
         passes=1 if schedule.across_groups or workload.depth else passes,
         prefetch=rng.choice([0, 64, steps]),
@@ -279,6 +280,7 @@ def test_layers_of_networks() -> None:
         Conv2d(1, 14, 14, 64, 64, (3, 3), (1, 1), same, groups=16),
         Conv2d(1, 32, 32, 3, 48, (16, 16), (16, 16)),
         Conv2d(1, 1, 50, 20, 30, (1, 9), (1, 2), (0, 4, 0, 4)),
+        Conv2d(1, 1, 4000, 16, 16, (1, 9), (1, 1), (0, 12, 0, 12), (1, 3)),
         Conv2d(1, 12, 12, 8, 16, (3, 3), (1, 1), (0, 0, 1, 1)),
         Conv2d(1, 14, 14, 16, 32, (3, 3), (1, 1), same, depth=Depth(4, 3, 1, (1, 1))),
         Conv2d(1, 28, 28, 3, 32, (7, 7), (2, 2), (3, 3, 3, 3), depth=Depth(5, 3, 1, (1, 1))),
@@ -308,6 +310,16 @@ def test_many_border_cases_are_padded_rather_than_peeled() -> None:
     assert default_schedule(plain, target).border == "peel"
     wide = Conv2d(1, 28, 64, 16, 16, (1, 13), (1, 1), (0, 12, 0, 12), (1, 2))
     assert default_schedule(wide, target).border == "copy"
+
+
+def test_threads_share_the_columns_of_a_single_row() -> None:
+    """One panel of filters in one row would else be one task."""
+    target = get_target("llvm")
+    line = Conv2d(1, 1, 8000, 32, 32, (1, 11), (1, 1), (0, 25, 0, 25), (1, 5))
+    assert default_schedule(line, target, 2).column_blocks == 2
+    assert default_schedule(line, target, 1).column_blocks == 1
+    image = Conv2d(1, 40, 200, 32, 32, (3, 3))
+    assert default_schedule(image, target, 2).column_blocks == 1
 
 
 @pytest.mark.parametrize(

@@ -189,14 +189,15 @@ class _Convolution:
         weight = tir.reshaped(self.weight, (w.groups, self.panels, w.kernel_rows, taps, s.width), w.dtype)
         operands = _Operands(w, s, tir.reshaped(source, _flat_input_shape(w), w.dtype), weight)
         panels = w.groups * self.panels
-        order = (panels, images, s.row_blocks) if self._panels_first else (images, panels, s.row_blocks)
+        blocks = (s.row_blocks, s.column_blocks)
+        order = (panels, images, *blocks) if self._panels_first else (images, panels, *blocks)
         with tir.loop(math.prod(order), parallel=s.parallel) as task:
-            outer, inner, block = tir.unravel(task, order)
+            outer, inner, block, columns = tir.unravel(task, order)
             image, position = (inner, outer) if self._panels_first else (outer, inner)
             group, panel = tir.unravel(position, (w.groups, self.panels))
             low = block * w.out_rows // s.row_blocks
             high = (block + 1) * w.out_rows // s.row_blocks
-            block = _Block(image, number(image), group, panel, low, high)
+            block = _Block(image, number(image), group, panel, low, high, columns)
             if s.passes > 1:
                 self._in_passes(operands, block)
             else:
@@ -206,7 +207,7 @@ class _Convolution:
         """Emit the rows of a block, each sum from the first kernel row to the last."""
         w = operands.workload
         with tir.loop_between(block.low, block.high) as y:
-            for tile in _tiles(w, self.schedule.rows):
+            for tile in _tiles(w, self.schedule, block.columns):
                 sums = operands.begin(self.target, tile)
                 with w.loop_inside(y) as (row, r):
                     operands.add(sums, block, row, r, tile, (y - block.low) * tile.per_row + tile.number)
@@ -227,14 +228,14 @@ class _Convolution:
             top, bottom = w.outputs_of(r)
             top, bottom = T.max(top, block.low), T.min(bottom, block.high)
             with tir.loop_between(top, bottom) as y:
-                for tile in _tiles(w, s.rows):
+                for tile in _tiles(w, s, block.columns):
                     sums = operands.begin(self.target, tile)
                     sums[0].load(kept, place(y, tile.first), 0)
                     row = y * w.stride[0] - w.padding[0] + r * w.dilation[0]
                     operands.add(sums, block, row, r, tile, (y - top) * tile.per_row + tile.number)
                     operands.total(sums).spill(kept, place(y, tile.first), 0)
         with tir.loop_between(block.low, block.high) as y:
-            for tile in _tiles(w, s.rows):
+            for tile in _tiles(w, s, block.columns):
                 (whole,) = operands.begin(self.target, tile, chains=1)
                 whole.load(kept, place(y, tile.first), 0)
                 self._store(whole, block, y, tile.first)
@@ -260,7 +261,10 @@ class _Convolution:
 
 @dataclass(frozen=True)
 class _Block:
-    """What a task computes: rows `low` to before `high` of a panel's filters; image `number` is read as `image`."""
+    """What a task computes: rows `low` to before `high`, in them the part `columns`, of a panel's filters.
+
+    The image is number `number` in the output and `image` in what is read.
+    """
 
     image: tir.Index
     number: tir.Index
@@ -268,11 +272,12 @@ class _Block:
     panel: tir.Index
     low: tir.Index
     high: tir.Index
+    columns: tir.Index
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """A register tile in a row of the output, from pixel `first` on: one of `per_row`, with what it reads."""
+    """A register tile in a row of the output, from pixel `first` on: one of `per_row` of a task, with what it reads."""
 
     shape: RowTile
     first: tir.Index
@@ -280,15 +285,19 @@ class _Tile:
     per_row: int
 
 
-def _tiles(w: Conv2d, rows: int) -> Iterator[_Tile]:
-    """Emit the loop over the tiles of a row; yield each tile whose code is different."""
-    shapes = row_tiles(w, rows)
-    per_row = sum(shape.count for shape in shapes)
+def _tiles(w: Conv2d, s: Schedule, columns: tir.Index) -> Iterator[_Tile]:
+    """Emit the loop over the tiles of a row that are in a part of its columns; yield each whose code is different."""
+    shapes = row_tiles(w, s.rows)
+    every = sum(shape.count for shape in shapes)
+    low, high = columns * every // s.column_blocks, (columns + 1) * every // s.column_blocks
     number = 0
     for shape in shapes:
-        with tir.loop(shape.count) as i:
-            yield _Tile(shape, shape.first + i * shape.size, number + i, per_row)
-        number += shape.count
+        count = shape.count
+        from_tile, to_tile = (tir.clamp_index(end - number, 0, count) for end in (low, high))
+        with tir.loop_between(from_tile, to_tile) as i:
+            first = shape.first + i * shape.size
+            yield _Tile(shape, first, number + i - low, -(-every // s.column_blocks))
+        number += count
 
 
 def _flat_input_shape(w: Conv2d) -> tuple[int, int, int]:
@@ -326,7 +335,7 @@ class _Operands:
     def _prefetch(self) -> PanelPrefetch:
         w, s = self.workload, self.schedule
         rows = w.kernel_rows // s.passes
-        tiles = s.block_height(w) * sum(shape.count for shape in row_tiles(w, s.rows))
+        tiles = s.block_height(w) * -(-sum(shape.count for shape in row_tiles(w, s.rows)) // s.column_blocks)
         return PanelPrefetch(s.prefetch, rows * w.kernel[1] * w.group_channels, s.vectors, s.lanes, tiles)
 
     def add(

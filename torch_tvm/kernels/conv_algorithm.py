@@ -159,7 +159,7 @@ def _direct_nanoseconds(w: Conv2d, schedule: conv2d.Schedule, threads: int) -> f
         computing /= panels
         panels = -(-w.filters // s.lanes)
         computing *= panels
-    share = _share(w.batch * panels * s.row_blocks, threads, s.parallel)
+    share = _share(w.batch * panels * s.row_blocks * s.column_blocks, threads, s.parallel)
     weight_bytes = math.prod(w.weight_shape) * tir.element_bytes(w.dtype)
     starting = _PARALLEL_NANOSECONDS if s.parallel else 0.0
     return starting + _overlapped(computing * share, weight_bytes / _MEMORY_RATE)

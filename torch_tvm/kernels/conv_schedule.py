@@ -28,6 +28,8 @@ class Schedule:
         "peel" or "copy".
     row_blocks
         Parts that the output rows are divided into, each with one panel of one image a task of the parallel loop.
+    column_blocks
+        Parts that the tiles of an output row are divided into, for tasks of their own where there is but one row.
     chains
         Sums that a result is split into, to hide the latency of FMA when the tile is small.
     parallel
@@ -54,6 +56,7 @@ class Schedule:
     passes: int = 1
     channel_blocks: int = 1
     across_groups: bool = False
+    column_blocks: int = 1
 
     @property
     def width(self) -> int:
@@ -94,6 +97,8 @@ def row_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Sched
     weight_bytes = math.prod(w.weight_shape) * tir.element_bytes(w.dtype)
     parallel = tiling.worth_threads(w.flops, weight_bytes, lanes, threads)
     row_blocks = tiling.blocks(tasks, w.out_rows, threads) if parallel else 1
+    row = sum(tile.count for tile in row_tiles(w, rows))
+    column_blocks = tiling.blocks(tasks, row, threads) if parallel and w.out_rows == 1 else 1
     steps, row_bytes = w.kernel[1] * w.group_channels, vectors * lanes * tir.element_bytes(w.dtype)
     tiles = w.out_rows // row_blocks
     in_passes = tiles > 1 and tiling.needs_passes(w.kernel_rows * steps * row_bytes, weight_bytes)
@@ -108,6 +113,7 @@ def row_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Sched
         parallel=parallel,
         prefetch=tiling.prefetch_rows(rows, weight_bytes, steps * w.kernel_rows // passes, tiles, row_bytes),
         passes=passes,
+        column_blocks=column_blocks,
     )
 
 
