@@ -67,6 +67,8 @@ TRANSPOSED = [
     ((1, 3, 4, 4), (3, 8, 1, 1), {"stride": 2, "output_padding": 1}),
     ((1, 8, 1, 1), (8, 16, 4, 4), {}),
     ((2, 8, 9), (8, 6, 4), {"stride": 2, "padding": 1}),
+    ((1, 8, 3, 4, 5), (8, 12, 2, 2, 2), {"stride": 2}),
+    ((2, 4, 3, 2, 5), (4, 6, 3, 1, 3), {"stride": (2, 1, 2), "padding": (1, 0, 1), "groups": 2}),
     ((1, 8, 1), (8, 6, 3), {"stride": 5, "dilation": 2, "output_padding": 3}),
 ]
 
@@ -88,7 +90,7 @@ def test_transposed(shape: tuple[int, ...], kernel: tuple[int, ...], options: di
         "dilation": tuple_of("dilation", 1),
         "groups": groups,
     }
-    function = F.conv_transpose1d if rank == 1 else F.conv_transpose2d
+    function: Callable[..., torch.Tensor] = getattr(F, f"conv_transpose{rank}d")
     names = run_layer(
         f"nn.conv{rank}d_transpose",
         attrs,
@@ -96,7 +98,7 @@ def test_transposed(shape: tuple[int, ...], kernel: tuple[int, ...], options: di
         rand(*shape),
         rand(*kernel),
     )
-    assert is_fused(names, "conv2d_transpose"), names
+    assert is_fused(names, f"conv{max(2, rank)}d_transpose"), names
 
 
 def random_layer(rng: random.Random) -> tuple[int, dict[str, Any], list[int], list[int]]:

@@ -86,6 +86,12 @@ CASES: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
         lambda x, w, v: F.conv1d(F.leaky_relu(F.conv_transpose1d(x, w, stride=4, padding=2)), v, dilation=3),
         [values([2, 3, 9], f32), values([3, 5, 8], f32), values([4, 5, 3], f32)],
     ),
+    "conv_transposed_3d": (
+        lambda x, w, b: F.conv_transpose3d(
+            x, w, b, stride=(2, 2, 1), padding=(0, 1, 1), output_padding=(1, 0, 0)
+        ),
+        [values([2, 3, 3, 4, 5], f32), values([3, 4, 2, 3, 3], f32), values([4], f32)],
+    ),
     "pools_3d": (
         lambda x: (
             F.max_pool3d(x, 3, 2, 1),

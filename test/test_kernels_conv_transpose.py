@@ -11,7 +11,7 @@ import torch
 from kernel_runs import TARGETS, get_target
 
 from torch_tvm.kernels.conv_transpose import (
-    ConvTranspose2d,
+    ConvTranspose,
     build,
     build_pack,
     default_schedule,
@@ -22,7 +22,7 @@ from torch_tvm.kernels.module import compile_kernels
 from torch_tvm.kernels.target import CpuTarget
 
 
-def block(w: ConvTranspose2d) -> Expression:
+def block(w: ConvTranspose) -> Expression:
     """Bias, shortcut, ReLU."""
     shape, dtype = w.output_shape, w.dtype
     inputs = (Operand(shape, dtype), Operand((w.filters,), dtype), Operand(shape, dtype))
@@ -30,52 +30,49 @@ def block(w: ConvTranspose2d) -> Expression:
     return Expression(inputs, tuple(Instruction(op, args, dtype) for op, args in steps), (5,), shape)
 
 
-def reference(w: ConvTranspose2d, source: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """PyTorch's transposed convolution in float64, NHWC: all of it, then cut."""
+def reference(w: ConvTranspose, source: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """PyTorch's transposed convolution in float64: all of it, then cut as PyTorch cannot, differently at both ends."""
     first = w.input_slice[0] if w.input_slice else 0
-    image = source[..., first : first + w.channels].permute(0, 3, 1, 2).double()
-    # As if the output padding were large, with the padding cut off by hand: PyTorch wants it symmetric.
-    whole = torch.nn.functional.conv_transpose2d(
-        image, weight.double(), None, w.stride, 0, 0, w.groups, w.dilation
-    )
-    _, height, width, _ = w.output_shape
-    top, left, bottom, right = w.padding
-    below, beside = w.output_padding[0] - bottom, w.output_padding[1] - right
-    padded = torch.nn.functional.pad(whole, (-left, beside, -top, below))
-    assert padded.shape[2:] == (height, width)
-    return padded.permute(0, 2, 3, 1)
+    image = source[..., first : first + w.channels].movedim(-1, 1).double()
+    function = torch.nn.functional.conv_transpose2d if w.rank == 2 else torch.nn.functional.conv_transpose3d
+    whole = function(image, weight.double(), None, w.stride, 0, 0, w.groups, w.dilation)
+    sides = []
+    for axis in reversed(range(w.rank)):
+        sides += [-w.padding[axis], w.output_padding[axis] - w.padding[axis + w.rank]]
+    return torch.nn.functional.pad(whole, sides).movedim(1, -1)
 
 
-def random_workload(rng: random.Random) -> ConvTranspose2d:
-    kernel = (rng.choice([1, 2, 3, 4]), rng.choice([1, 2, 3, 4, 7]))
-    stride = (rng.choice([1, 2, 3]), rng.choice([1, 2, 2, 4]))
-    dilation = (rng.choice([1, 1, 2]), rng.choice([1, 1, 2, 3]))
-    padding = (rng.randrange(3), rng.randrange(4), rng.randrange(3), rng.randrange(4))
-    extra = (rng.randrange(max(stride[0], dilation[0])), rng.randrange(max(stride[1], dilation[1])))
-    reach = [(kernel[i] - 1) * dilation[i] + 1 + extra[i] for i in range(2)]
-    # At least as many pixels as give one pixel of output.
-    least = [max(1, 2 - (reach[i] - padding[i] - padding[i + 2] - 1) // stride[i]) for i in range(2)]
+def random_workload(rng: random.Random) -> ConvTranspose:
+    rank = rng.choice([2, 2, 3])
+    kernel = [rng.choice([1, 2, 3, 4]) for _ in range(rank - 1)] + [rng.choice([1, 2, 3, 4, 7])]
+    stride = [rng.choice([1, 2, 2, 3]) for _ in range(rank - 1)] + [rng.choice([1, 2, 2, 4])]
+    dilation = [rng.choice([1, 1, 2, 3]) for _ in range(rank)]
+    padding = [rng.randrange(3) for _ in range(2 * rank)]
+    extra = [rng.randrange(max(s, d)) for s, d in zip(stride, dilation, strict=True)]
+    sizes = []
+    for i in range(rank):
+        # At least as many pixels as give one pixel of output.
+        missing = padding[i] + padding[i + rank] - (kernel[i] - 1) * dilation[i] - extra[i]
+        sizes.append(1 + max(0, -(-missing // stride[i])) + rng.randrange(12 if i == rank - 1 else 4))
     groups = rng.choice([1, 1, 2, 3, 16])
-    depthwise = groups > 1 and rng.random() < 0.5
-    channels = groups if depthwise else groups * rng.choice([1, 3, 8])
-    return ConvTranspose2d(
+    channels = groups * rng.choice([1, 1, 3, 8])
+    return ConvTranspose(
         rng.choice([1, 1, 2]),
-        least[0] + rng.randrange(5),
-        least[1] + rng.randrange(12),
+        tuple(sizes),
         channels,
-        groups if depthwise else groups * rng.choice([1, 5, 16, 33]),
-        kernel,
-        stride,
-        padding,
-        extra,
-        dilation,
+        groups * rng.choice([1, 1, 4, 5, 16, 33]),
+        tuple(kernel),
+        tuple(stride),
+        tuple(padding),
+        tuple(extra),
+        tuple(dilation),
         groups,
         rng.choice(["float32", "float32", "float64"]),
         (rng.randrange(3), channels + 3) if rng.random() < 0.3 else None,
     )
 
 
-def check(workloads: list[ConvTranspose2d], target: CpuTarget) -> None:
+def check(workloads: list[ConvTranspose], target: CpuTarget) -> None:
     functions: dict[str, Any] = {}
     plans = [(w, default_schedule(w, target, threads=i % 3 + 1)) for i, w in enumerate(workloads)]
     for i, (w, schedules) in enumerate(plans):
@@ -113,13 +110,15 @@ def test_layers_of_networks() -> None:
     same = (1, 1, 1, 1)
     check(
         [
-            ConvTranspose2d(2, 1, 1, 20, 32, (4, 4)),
-            ConvTranspose2d(1, 8, 8, 32, 16, (4, 4), (2, 2), same),
-            ConvTranspose2d(1, 9, 16, 16, 40, (2, 2), (2, 2)),
-            ConvTranspose2d(1, 14, 14, 16, 16, (3, 3), (2, 2), same, (1, 1)),
-            ConvTranspose2d(1, 1, 30, 16, 16, (1, 16), (1, 8), (0, 4, 0, 4)),
-            ConvTranspose2d(1, 7, 7, 21, 21, (4, 4), (2, 2), same, groups=21),
-            ConvTranspose2d(1, 5, 6, 8, 20, (1, 2), (3, 3), output_padding=(2, 2)),
+            ConvTranspose(2, (1, 1), 20, 32, (4, 4), (1, 1)),
+            ConvTranspose(1, (8, 8), 32, 16, (4, 4), (2, 2), same),
+            ConvTranspose(1, (9, 16), 16, 40, (2, 2), (2, 2)),
+            ConvTranspose(1, (14, 14), 16, 16, (3, 3), (2, 2), same, (1, 1)),
+            ConvTranspose(1, (1, 30), 16, 16, (1, 16), (1, 8), (0, 4, 0, 4)),
+            ConvTranspose(1, (7, 7), 21, 21, (4, 4), (2, 2), same, groups=21),
+            ConvTranspose(1, (5, 6), 8, 20, (1, 2), (3, 3), output_padding=(2, 2)),
+            ConvTranspose(1, (4, 7, 7), 16, 20, (2, 2, 2), (2, 2, 2)),
+            ConvTranspose(1, (3, 4, 5), 8, 16, (1, 3, 3), (2, 2, 2), (0, 1, 1, 0, 1, 1), (1, 1, 1)),
         ],
         get_target("llvm"),
     )
@@ -127,7 +126,7 @@ def test_layers_of_networks() -> None:
 
 def test_phases_have_each_tap_once() -> None:
     """A 3x3 kernel of stride 2: 1, 2, 2 and 4 of its 9 taps."""
-    w = ConvTranspose2d(1, 8, 8, 4, 4, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1))
+    w = ConvTranspose(1, (8, 8), 4, 4, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1))
     taps = [len(phase.taps[0]) * len(phase.taps[1]) for phase in w.phases]
     assert sorted(taps) == [1, 2, 2, 4]
     assert w.flops == 2 * 8 * 8 * 4 * 4 * 9
@@ -135,5 +134,6 @@ def test_phases_have_each_tap_once() -> None:
 
 @pytest.mark.parametrize("changes", [{"kernel": (0, 1)}, {"padding": (9, 0, 9, 0)}, {"groups": 3}])
 def test_impossible_workloads(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="ConvTranspose2d"):
-        ConvTranspose2d(**{"batch": 1, "height": 4, "width": 4, "channels": 4, "filters": 4, "kernel": (3, 3)} | changes)  # fmt: skip
+    valid = {"batch": 1, "sizes": (4, 4), "channels": 4, "filters": 4, "kernel": (3, 3), "stride": (1, 1)}
+    with pytest.raises(ValueError, match="ConvTranspose"):
+        ConvTranspose(**(valid | changes))

@@ -7,7 +7,7 @@ import math
 
 from torch_tvm.kernels import conv_algorithm, conv_transpose
 from torch_tvm.kernels.conv_shape import Conv2d, Depth
-from torch_tvm.kernels.conv_transpose import ConvTranspose2d
+from torch_tvm.kernels.conv_transpose import ConvTranspose
 
 from .access import contiguous_strides
 from .fusion import Group
@@ -30,19 +30,16 @@ _MOST_PHASES = 64
 
 
 def _supports(node: Node) -> bool:
-    return _takes(node, ("NHWC", "OIHW", "NHWC"))
-
-
-def _supports_3d(node: Node) -> bool:
-    return _takes(node, ("NDHWC", "OIDHW", "NDHWC"))
+    return _takes(node, "OI")
 
 
 def _supports_transposed(node: Node) -> bool:
-    return _takes(node, ("NHWC", "IOHW", "NHWC")) and math.prod(ints(node.attrs.strides)) <= _MOST_PHASES
+    return _takes(node, "IO") and math.prod(ints(node.attrs.strides)) <= _MOST_PHASES
 
 
-def _takes(node: Node, layouts: tuple[str, str, str]) -> bool:
-    a = node.attrs
+def _takes(node: Node, order: str) -> bool:
+    a, spatial = node.attrs, "DHW"[-(len(node.output.shape) - 2) :]
+    layouts = (f"N{spatial}C", f"{order}{spatial}", f"N{spatial}C")
     same = (a.data_layout, a.kernel_layout, a.out_layout) == layouts
     return same and supported_dtypes(node, ("float32", "float64")) and has_elements(node)
 
@@ -151,19 +148,18 @@ def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
     source, layout, part = _source(lowerer, group)
     if layout != "NHWC":
         source = lowerer.argument(data)
-    batch, height, width, channels = data.shape
-    workload = ConvTranspose2d(
-        batch,
-        height,
-        width,
-        channels,
+    a = node.attrs
+    workload = ConvTranspose(
+        data.shape[0],
+        data.shape[1:-1],
+        data.shape[-1],
         node.output.shape[-1],
-        kernel=(weight.shape[2], weight.shape[3]),
-        stride=pair(node.attrs.strides),
-        padding=_padding2d(node),
-        output_padding=pair(node.attrs.output_padding),
-        dilation=pair(node.attrs.dilation),
-        groups=int(node.attrs.groups),
+        kernel=weight.shape[2:],
+        stride=ints(a.strides),
+        padding=_padding(node),
+        output_padding=ints(a.output_padding),
+        dilation=ints(a.dilation),
+        groups=int(a.groups),
         dtype=data.dtype,
         input_slice=part,
     )
@@ -189,5 +185,6 @@ def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
 
 
 FAMILIES["nn.conv2d"] = Family(_supports, _lower, stores_parts=True)
-FAMILIES["nn.conv3d"] = Family(_supports_3d, _lower, stores_parts=True)
+FAMILIES["nn.conv3d"] = Family(_supports, _lower, stores_parts=True)
 FAMILIES["nn.conv2d_transpose"] = Family(_supports_transposed, _lower_transposed, stores_parts=True)
+FAMILIES["nn.conv3d_transpose"] = FAMILIES["nn.conv2d_transpose"]

@@ -23,78 +23,81 @@ from tvm.tirx.script import builder as T
 from torch_tvm.kernels import conv2d, tir
 from torch_tvm.kernels import epilogue as epilogues
 from torch_tvm.kernels.conv_schedule import Schedule, row_schedule
-from torch_tvm.kernels.conv_shape import Conv2d
+from torch_tvm.kernels.conv_shape import Conv2d, Depth
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression
 from torch_tvm.kernels.target import CpuTarget
 
 
 @dataclass(frozen=True)
-class ConvTranspose2d:
-    """A two-dimensional transposed convolution, as PyTorch's; input and output are NHWC.
+class ConvTranspose:
+    """A transposed convolution of two or three dimensions, as PyTorch's; input and output are NHWC or NDHWC.
 
     Parameters
     ----------
-    height, width
-        Of the input.
+    sizes
+        Height and width of the input, its depth before them if there is one; in this order all that follow.
     channels, filters
         Of the input and of the output, over all groups.
-    kernel, stride, dilation, output_padding
-        Vertical, horizontal.
     padding
-        Top, left, bottom, right: what is cut off from the full result.
+        What is cut off from the full result: before each dimension, then behind each.
     input_slice
         As of `Conv2d`.
 
     Examples
     --------
-    >>> from torch_tvm.kernels.conv_transpose import ConvTranspose2d
-    >>> ConvTranspose2d(1, 16, 16, 64, 32, kernel=(4, 4), stride=(2, 2), padding=(1, 1, 1, 1)).output_shape
+    >>> from torch_tvm.kernels.conv_transpose import ConvTranspose
+    >>> ConvTranspose(1, (16, 16), 64, 32, kernel=(4, 4), stride=(2, 2), padding=(1, 1, 1, 1)).output_shape
     (1, 32, 32, 32)
     """
 
     batch: int
-    height: int
-    width: int
+    sizes: tuple[int, ...]
     channels: int
     filters: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    output_padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] = ()
+    output_padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
     groups: int = 1
     dtype: str = "float32"
     input_slice: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what has no output."""
+        """Fill in what was left out, and refuse what has no output."""
+        for name, default in (("padding", (0,) * 2), ("output_padding", (0,)), ("dilation", (1,))):
+            object.__setattr__(self, name, getattr(self, name) or default * self.rank)
         if min(*self.kernel, *self.stride, *self.dilation) < 1 or min(self.output_shape) < 1:
             raise ValueError(f"expected sizes of at least 1 and an output in {self}")
         if self.channels % self.groups or self.filters % self.groups:
             raise ValueError(f"{self.groups} groups do not divide the channels or filters of {self}")
 
     @property
-    def weight_shape(self) -> tuple[int, int, int, int]:
+    def rank(self) -> int:
+        """Spatial dimensions: 2 or 3."""
+        return len(self.sizes)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weight as PyTorch has it."""
         return (self.channels, self.filters // self.groups, *self.kernel)
 
     @property
-    def input_shape(self) -> tuple[int, int, int, int]:
+    def input_shape(self) -> tuple[int, ...]:
         """Shape of the input tensor."""
         pixel = self.input_slice[1] if self.input_slice is not None else self.channels
-        return (self.batch, self.height, self.width, pixel)
+        return (self.batch, *self.sizes, pixel)
 
     @property
-    def output_shape(self) -> tuple[int, int, int, int]:
+    def output_shape(self) -> tuple[int, ...]:
         """Shape of the output tensor."""
-        return (self.batch, self._extent(0), self._extent(1), self.filters)
+        return (self.batch, *(self._extent(axis) for axis in range(self.rank)), self.filters)
 
     def _extent(self, axis: int) -> int:
         reach = self.dilation[axis] * (self.kernel[axis] - 1)
-        cut = self.padding[axis] + self.padding[axis + 2]
-        size = (self.height, self.width)[axis]
-        return (size - 1) * self.stride[axis] + reach + 1 + self.output_padding[axis] - cut
+        cut = self.padding[axis] + self.padding[axis + self.rank]
+        return (self.sizes[axis] - 1) * self.stride[axis] + reach + 1 + self.output_padding[axis] - cut
 
     @property
     def flops(self) -> int:
@@ -104,8 +107,8 @@ class ConvTranspose2d:
     @property
     def phases(self) -> list[Phase]:
         """The convolutions that it consists of, none for a remainder that no output pixel has."""
-        axes = [self._axis_phases(axis) for axis in range(2)]
-        return [self._phase(rows, columns) for rows, columns in itertools.product(*axes)]
+        axes = [self._axis_phases(axis) for axis in range(self.rank)]
+        return [self._phase(position) for position in itertools.product(*axes)]
 
     def _axis_phases(self, axis: int) -> list[_AxisPhase]:
         stride, dilation, padding = self.stride[axis], self.dilation[axis], self.padding[axis]
@@ -117,16 +120,20 @@ class ConvTranspose2d:
             found.append(_AxisPhase(first, count, tuple(taps[::-1]), tuple(reads[::-1])))
         return found
 
-    def _phase(self, rows: _AxisPhase, columns: _AxisPhase) -> Phase:
-        first, taps = (rows.first, columns.first), (rows.taps, columns.taps)
-        if not rows.taps or not columns.taps:
-            return Phase(first, (rows.count, columns.count), taps, None)
-        top, bottom = rows.padding(self.height)
-        left, right = columns.padding(self.width)
+    def _phase(self, position: Sequence[_AxisPhase]) -> Phase:
+        first, extent, taps = (
+            tuple(getattr(axis, name) for axis in position) for name in ("first", "count", "taps")
+        )
+        if not all(taps):
+            return Phase(first, extent, taps, None)
+        *planes, rows, columns = position
+        *depths, height, width = self.sizes
+        top, bottom = rows.padding(height)
+        left, right = columns.padding(width)
         convolution = Conv2d(
             self.batch,
-            self.height,
-            self.width,
+            height,
+            width,
             self.channels,
             self.filters,
             kernel=(len(rows.taps), len(columns.taps)),
@@ -135,8 +142,9 @@ class ConvTranspose2d:
             groups=self.groups,
             dtype=self.dtype,
             input_slice=self.input_slice,
+            depth=planes[0].depth(depths[0]) if planes else None,
         )
-        return Phase(first, (rows.count, columns.count), taps, convolution)
+        return Phase(first, extent, taps, convolution)
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,10 @@ class _AxisPhase:
         """Return how far outputs read before and behind an input of some size, negative where not all is read."""
         return -self.reads[0], self.count + self.reads[-1] - size
 
+    def depth(self, size: int) -> Depth:
+        """Return the phase as the outermost dimension of a convolution."""
+        return Depth(size, len(self.taps), 1, self.padding(size), self.dilation)
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -164,16 +176,16 @@ class Phase:
     Parameters
     ----------
     first, extent
-        The output row and column that it begins with, and how many it has of them.
+        The output row and column (and plane) that it begins with, and how many it has of them.
     taps
-        Rows and columns of the kernel that it reads, in the order in which `workload` has them.
+        Places of the kernel that it reads along each dimension, in the order in which `workload` has them.
     workload
         What it computes; None where it reads no taps.
     """
 
-    first: tuple[int, int]
-    extent: tuple[int, int]
-    taps: tuple[tuple[int, ...], tuple[int, ...]]
+    first: tuple[int, ...]
+    extent: tuple[int, ...]
+    taps: tuple[tuple[int, ...], ...]
     workload: Conv2d | None
 
 
@@ -181,8 +193,8 @@ class Phase:
 class _Interleaved(epilogues.Epilogue):
     """Stores the pixels of a phase at their places."""
 
-    stride: tuple[int, int]
-    first: tuple[int, int]
+    stride: tuple[int, ...]
+    first: tuple[int, ...]
 
     def store(self, result: tir.Value, index: Sequence[tir.Index], count: int) -> None:
         image, *pixel, column = index
@@ -190,19 +202,19 @@ class _Interleaved(epilogues.Epilogue):
         super().store(result, [image, *places, column], count)
 
 
-def default_schedule(workload: ConvTranspose2d, target: CpuTarget, threads: int = 1) -> tuple[Schedule, ...]:
+def default_schedule(workload: ConvTranspose, target: CpuTarget, threads: int = 1) -> tuple[Schedule, ...]:
     """Choose a schedule for each phase that reads any taps."""
     workloads = [phase.workload for phase in workload.phases if phase.workload is not None]
     return tuple(row_schedule(w, target, threads) for w in workloads)
 
 
-def packed_shape(workload: ConvTranspose2d, schedules: Sequence[Schedule]) -> tuple[int]:
+def packed_shape(workload: ConvTranspose, schedules: Sequence[Schedule]) -> tuple[int]:
     """Shape of the packed weights: those of all phases, one behind the other."""
     return (sum(math.prod(conv2d.packed_shape(w, s)) for _, w, s, _ in _parts(workload, schedules)),)
 
 
 def _parts(
-    workload: ConvTranspose2d, schedules: Sequence[Schedule]
+    workload: ConvTranspose, schedules: Sequence[Schedule]
 ) -> Iterator[tuple[Phase, Conv2d, Schedule, int]]:
     """List the phases that read any taps, each with its schedule and where its packed weights begin."""
     first, rest = 0, iter(schedules)
@@ -213,7 +225,7 @@ def _parts(
             first += math.prod(conv2d.packed_shape(phase.workload, schedule))
 
 
-def build_pack(workload: ConvTranspose2d, schedules: Sequence[Schedule], name: str) -> PrimFunc:
+def build_pack(workload: ConvTranspose, schedules: Sequence[Schedule], name: str) -> PrimFunc:
     """Build the kernel (weight, packed); the weight has PyTorch's shape `workload.weight_shape`."""
 
     def body(weight: tir.Buffer, packed: tir.Buffer) -> None:
@@ -232,16 +244,19 @@ def build_pack(workload: ConvTranspose2d, schedules: Sequence[Schedule], name: s
     return tir.kernel(name, parameters, body)
 
 
-def _taps(phase: Phase) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """List (place in the phase's kernel, row of the weight), the same of columns, for each tap."""
-    return itertools.product(enumerate(phase.taps[0]), enumerate(phase.taps[1]))
+def _taps(phase: Phase) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """List row and column in the phase's kernel of each tap, rows being those of all planes, and its place in the weight."""
+    *outer, columns = phase.taps
+    for r, place in enumerate(itertools.product(*outer)):
+        for t, column in enumerate(columns):
+            yield r, t, (*place, column)
 
 
 def _pack_across_groups(w: Conv2d, phase: Phase, weight: tir.Buffer, packed: tir.Buffer) -> None:
     with tir.loop(w.group_channels) as c, tir.loop(w.filters) as f:
         group, filter_ = f // w.group_filters, f % w.group_filters
-        for (r, row), (t, column) in _taps(phase):
-            value = weight[group * w.group_channels + c, filter_, row, column]
+        for r, t, place in _taps(phase):
+            value = weight[(group * w.group_channels + c, filter_, *place)]
             T.buffer_store(packed, value, [r, t, c, f])
 
 
@@ -249,16 +264,16 @@ def _pack_panels(w: Conv2d, phase: Phase, s: Schedule, weight: tir.Buffer, packe
     groups, panels = conv2d.packed_shape(w, s)[:2]
     with tir.loop(groups * panels, parallel=s.parallel) as task, tir.loop(w.group_channels) as c:
         group, panel = tir.unravel(task, (groups, panels))
-        for (r, row), (t, column) in _taps(phase):
+        for r, t, place in _taps(phase):
             with tir.loop(s.width) as n:
                 # Columns beyond the last filter are computed and not stored.
                 f = T.min(panel * s.width + n, w.group_filters - 1)
-                value = weight[group * w.group_channels + c, f, row, column]
+                value = weight[(group * w.group_channels + c, f, *place)]
                 T.buffer_store(packed, value, [group, panel, r, t, c, n])
 
 
 def build(
-    workload: ConvTranspose2d,
+    workload: ConvTranspose,
     schedules: Sequence[Schedule],
     target: CpuTarget,
     name: str,
@@ -292,12 +307,13 @@ def build(
     return epilogues.kernel(name, operands, expression, body)
 
 
-def _emit_nothing(w: ConvTranspose2d, phase: Phase, epilogue: epilogues.Epilogue) -> None:
+def _emit_nothing(w: ConvTranspose, phase: Phase, epilogue: epilogues.Epilogue) -> None:
     """Emit the pixels that no input reaches: the epilogue of zero."""
-    with tir.loop(w.batch) as image, tir.loop(phase.extent[0]) as y, tir.loop(phase.extent[1]) as x:
+    with tir.loop(w.batch * math.prod(phase.extent)) as pixel:
+        place = tir.unravel(pixel, (w.batch, *phase.extent))
 
         def store(first: tir.Index, count: int) -> None:
             zero = tir.constant(0, w.dtype, epilogue.lanes)
-            epilogue.store(zero, [image, y, x, first], count)
+            epilogue.store(zero, [*place, first], count)
 
         tir.for_run(w.filters, epilogue.lanes, store)

@@ -7,7 +7,7 @@ from tvm.relax import op
 
 from ..rewrite import Rule, Site, is_constant, size_of
 
-_PRODUCTS = ("nn.conv2d", "nn.conv3d", "nn.conv2d_transpose", "matmul")
+_PRODUCTS = ("nn.conv2d", "nn.conv3d", "nn.conv2d_transpose", "nn.conv3d_transpose", "matmul")
 
 
 def _per_channel(site: Site, factor: relax.Expr) -> int | None:
@@ -30,7 +30,7 @@ def _scaled_weight(site: Site, product: relax.Call, factor: relax.Expr, count: i
         if not product.attrs.out_layout.endswith("C") or not product.attrs.kernel_layout.startswith("O"):
             return None
         factor = site.reshape(factor, (count, *[1] * (len(site.shape(weight)) - 1)))
-    elif product.op.name == "relax.nn.conv2d_transpose":
+    elif product.op.name in ("relax.nn.conv2d_transpose", "relax.nn.conv3d_transpose"):
         return _scaled_transposed(site, product, factor, count)
     else:
         factor = site.reshape(factor, (count,))
@@ -39,13 +39,14 @@ def _scaled_weight(site: Site, product: relax.Call, factor: relax.Expr, count: i
 
 
 def _scaled_transposed(site: Site, product: relax.Call, factor: relax.Expr, count: int) -> relax.Expr | None:
-    """Scale the weight [channels, filters of a group, rows, columns] of a transposed convolution."""
+    """Scale the weight [channels, filters of a group, taps ...] of a transposed convolution."""
     data, weight = product.args
-    if product.attrs.out_layout != "NHWC" or product.attrs.kernel_layout != "IOHW":
+    if not product.attrs.out_layout.endswith("C") or not product.attrs.kernel_layout.startswith("IO"):
         return None
     groups, shape = int(product.attrs.groups), site.shape(weight)
     grouped = (groups, shape[0] // groups, *shape[1:])
-    per_filter = (groups, 1, shape[1], 1, 1) if count > 1 else (1,) * 5
+    taps = [1] * (len(shape) - 2)
+    per_filter = (groups, 1, shape[1], *taps) if count > 1 else (1, 1, 1, *taps)
     scaled = op.multiply(site.reshape(weight, grouped), site.reshape(factor, per_filter))
     scaled = site.reshape(site.emit(scaled), shape)
     return relax.Call(product.op, [data, scaled], product.attrs, product.ty_args)

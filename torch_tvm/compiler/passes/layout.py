@@ -19,6 +19,7 @@ CHANNELS_LAST = {
     "relax.nn.conv2d": ["NHWC", "OIHW"],
     "relax.nn.conv2d_transpose": ["NHWC", "IOHW"],
     "relax.nn.conv3d": ["NDHWC", "OIDHW"],
+    "relax.nn.conv3d_transpose": ["NDHWC", "IODHW"],
 }
 _SPATIAL = "DHW"
 
@@ -65,7 +66,8 @@ def _wide(site: Site, data: relax.Expr, weight: relax.Expr) -> relax.Call:
     last = f"N{spatial}C"
     if site.name.endswith("_transpose"):
         output_padding = [*zeros, *ints(a.output_padding)]
-        return op.nn.conv2d_transpose(data, weight, strides, padding, output_padding, dilation,
+        transpose = op.nn.conv3d_transpose if rank == 3 else op.nn.conv2d_transpose
+        return transpose(data, weight, strides, padding, output_padding, dilation,
                                       int(a.groups), last, f"IO{spatial}", last, a.out_dtype)  # fmt: skip
     make = op.nn.conv3d if rank == 3 else op.nn.conv2d
     return make(
@@ -156,7 +158,13 @@ def _local_adaptive_pool2d(site: Site) -> relax.Expr | None:
     return op.permute_dims(site.emit(result), TO_NCHW)
 
 
-_CONVOLUTIONS = ("nn.conv1d", "nn.conv2d", "nn.conv1d_transpose", "nn.conv2d_transpose")
+_CONVOLUTIONS = (
+    "nn.conv1d",
+    "nn.conv2d",
+    "nn.conv1d_transpose",
+    "nn.conv2d_transpose",
+    "nn.conv3d_transpose",
+)
 _POOLS = tuple(f"nn.{kind}_pool{rank}d" for kind in ("max", "avg") for rank in (1, 2, 3))
 
 LOCAL_CHANNELS_LAST: dict[str, Rule] = {
