@@ -170,5 +170,6 @@ def test_three_dimensions() -> None:
 
     weights = [rand(16, 3, 1, 3, 3), rand(20, 16, 3, 1, 1), rand(20, 20, 1, 1, 1)]
     compiled = check([("net", build, reference)], [rand(2, 3, 4, 9, 10)], weights)
+    check([("net", build, reference)], [rand(2, 3, 4, 9, 10)], weights, opt_level=0)
     names = [name for name in kernels(compiled) if not name.startswith(("pack", "copy"))]
     assert names == ["conv2d_relu", *["max_pool2d"] * 2, "conv3d_relu", "conv2d_add", *["avg_pool2d"] * 2]

@@ -8,6 +8,10 @@ pixels, a depthwise one and one of narrow groups have a kernel of their own.
 One thread of a Zen 5, with bias and ReLU, against oneDNN with packed weights (us): 64 channels at 56x56 878 / 956,
 128 at 28 870 / 903, 256 at 14 804 / 866, 512 at 7 754 / 803; 7x7 stride 2 stem at 224 926 / 992. Peeling is 1-3 %
 faster than a padded copy at 56 and 28, 10 % at 14, 20 % at 7, not counting the copy itself.
+
+In three dimensions the sum runs over the planes of the kernel too. Two threads, from NCDHW to NCDHW, against PyTorch's JIT
+before and after `optimize_for_inference` (us): 64 channels 3x3x3 at 8x28x28 4073 / 22052 / 4366, 256 at 4x14x14
+6520 / 12817 / 7543.
 """
 
 from __future__ import annotations
