@@ -60,6 +60,8 @@ def _clean(module: tvm.IRModule) -> tvm.IRModule:
 def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: _Stages) -> tvm.IRModule:
     """Rewrite the Relax function; parameters after `num_inputs` are weights."""
     module = stages.run("clean", lambda: _clean(module))
+    if opt_level >= 1:
+        module = stages.run("padding", lambda: rewrite(module, num_inputs, passes.PADDING))
     module = stages.run("expand", lambda: rewrite(module, num_inputs, passes.EXPAND))
     if opt_level >= 2:
         layout = relax.transform.ConvertLayout(passes.CHANNELS_LAST)

@@ -8,6 +8,7 @@ from .clean import CLEAN
 from .expand import DECOMPOSE, EXPAND
 from .fold import FOLD_WEIGHTS
 from .layout import CHANNELS_LAST, LOCAL_CHANNELS_LAST, TO_NHWC
+from .pad import PADDING
 from .reorder import REORDER
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "EXPAND",
     "FOLD_WEIGHTS",
     "LOCAL_CHANNELS_LAST",
+    "PADDING",
     "REORDER",
     "TO_NHWC",
 ]
