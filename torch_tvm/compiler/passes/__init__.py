@@ -10,6 +10,7 @@ from .fold import FOLD_WEIGHTS
 from .layout import CHANNELS_LAST, LOCAL_CHANNELS_LAST, TO_NHWC
 from .pad import PADDING
 from .reorder import REORDER
+from .shuffle import SHUFFLE
 
 __all__ = [
     "CHANNELS_LAST",
@@ -20,5 +21,6 @@ __all__ = [
     "LOCAL_CHANNELS_LAST",
     "PADDING",
     "REORDER",
+    "SHUFFLE",
     "TO_NHWC",
 ]
