@@ -157,6 +157,10 @@ KERNELS: dict[str, Build] = {
     "mobilenet mean": generated(reduction, reduction.of((1, 7, 7, 1280), "mean", (1, 2))),
     "mobilenet squeeze": generated(reduction, reduction.of((1, 112, 112, 96), "mean", (1, 2))),
     "mobilenet squeeze 32": generated(reduction, reduction.of((1, 112, 112, 32), "mean", (1, 2))),
+    **{
+        f"efficientnet squeeze {a}-{b}": chosen(Conv2d(1, 1, 1, a, b, (1, 1)))
+        for a, b in ((32, 8), (8, 32), (240, 10), (10, 240), (672, 28), (1152, 48), (48, 1152))
+    },
     "densenet transition": generated(pooling, Pool2d((1, 14, 14, 1024), "avg", kernel=(2, 2), stride=(2, 2))),
     "loss": generated(reduction, reduction.of((1_000_000,), "sum", (0,))),
     "rows of 100": generated(elementwise, transpose((100, 12, 300), (1, 0, 2))),
@@ -212,6 +216,15 @@ def test_threads_are_equally_busy(spec: str, threads: int) -> None:
     least = LEAST_EFFICIENCY if threads <= 16 else 0.5
     assert not {name: value for name, value in efficiencies.items() if value < least}
     assert statistics.mean(efficiencies.values()) >= (0.95 if threads <= 16 else 0.85)
+
+
+@pytest.mark.parametrize("threads", [2, 64])
+def test_squeeze_and_excitation_is_no_parallel_region(threads: int) -> None:
+    """The two products of one pixel take 0.2 to 10 us, most of it waiting for weights."""
+    target = get_target(TARGETS[0])
+    for name, build in KERNELS.items():
+        if name.startswith("efficientnet squeeze"):
+            assert simulate(build(target, threads), threads).regions == 0, name
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5, 16])
