@@ -257,3 +257,26 @@ def test_between_convolutions(name: str) -> None:
     y, u = build(y, *[var for var, _ in weights]), reference(u, *[value for _, value in weights])
     y, u = net.conv_bn(y, u, 4, 1)
     net.check(y, u)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("sigmoid", ["sigmoid", "hardsigmoid"])
+def test_squeeze_and_excitation(batch: int, sigmoid: str) -> None:
+    """Activations are part of the tiny products, and the product with the image is the only pass over it more."""
+    torch.manual_seed(7)
+    net = Network(rand(batch, 20, 9, 8))
+    y, u = net.conv_bn(net.params[0], net.inputs[0], 40, 1)
+    y, u = net.conv_bn(relu(y), u.relu(), 40, 3, groups=40)
+    x, t = relu(y), u.relu()
+    pooled = call("nn.adaptive_avg_pool2d", [x], {"output_size": [1, 1]})
+    y, u = net.conv_bn(pooled, t.mean((2, 3), keepdim=True), 6, 1)
+    y, u = net.conv_bn(relu(y), u.relu(), 40, 1)
+    if sigmoid == "sigmoid":
+        gate = call("sigmoid", [y]), u.sigmoid()
+    else:
+        shifted = call("clip", [call("add", [y, relay.const(3.0)])], {"a_min": 0.0, "a_max": 6.0})
+        gate = call("divide", [shifted, relay.const(6.0)]), F.hardsigmoid(u)
+    y, u = net.conv_bn(call("multiply", [x, gate[0]]), t * gate[1], 24, 1)
+    names = [name for name in net.check(y, u) if name != "copy"]
+    assert len(names) == 7, names
+    assert sum("conv2d" in name for name in names) == 5, names

@@ -225,24 +225,6 @@ def test_largest_scores_do_not_overflow() -> None:
     torch.testing.assert_close(result, reference(w, q, k, v, None).float())
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4, 8, 16, 64])
-def test_tasks_keep_threads_busy(threads: int) -> None:
-    """Simulated: static contiguous chunks of tasks; no thread has much more than its share."""
-    target = get_target("llvm")
-    for sizes in (sizes_of(1, 12, 128, 128, 64, 64), sizes_of(1, 16, 1024, 1024, 64, 64)):
-        w = attention(sizes)
-        schedule = default_schedule(w, target, threads)
-        tiles = -(-w.m // schedule.rows)
-        tasks = [
-            len(range(block, tiles, schedule.row_blocks))
-            for _ in range(sizes["h"])
-            for block in range(schedule.row_blocks)
-        ]
-        chunk = -(-len(tasks) // threads)
-        busiest = max(sum(tasks[i : i + chunk]) for i in range(0, len(tasks), chunk))
-        assert busiest <= 1.3 * sum(tasks) / threads, (sizes, schedule)
-
-
 def test_impossible_workloads() -> None:
     sizes = sizes_of(1, 2, 3, 4, 5, 6)
     with pytest.raises(ValueError, match="v must be contiguous"):

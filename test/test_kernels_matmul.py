@@ -11,6 +11,7 @@ import pytest
 import torch
 from kernel_runs import get_target
 
+from torch_tvm.kernels import tiling
 from torch_tvm.kernels.expression import Expression, Instruction, Operand, Scalar
 from torch_tvm.kernels.matmul import Matmul, Schedule, build, build_pack, default_schedule, packed_shape
 from torch_tvm.kernels.matrix_view import MatrixView
@@ -222,8 +223,12 @@ def test_default_schedule_fits_the_registers(spec: str, threads: int) -> None:
                 assert schedule.rows <= m
                 if schedule.parallel:
                     panels = -(-n // schedule.width)
-                    tasks = panels * schedule.row_blocks
-                    assert tasks >= min(threads, panels * -(-m // schedule.rows)), schedule
+                    tiles = -(-m // schedule.rows)
+                    busiest, finest = (
+                        tiling.imbalance(panels, tiles, parts, threads)
+                        for parts in (schedule.row_blocks, min(tiles, 4 * threads))
+                    )
+                    assert busiest <= max(tiling.MOST_IMBALANCE, finest), schedule
 
 
 def test_tiny_products_stay_on_one_thread() -> None:

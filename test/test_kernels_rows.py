@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_runs import FLOATS, INTS, TARGETS, get_target, random_tensor, run, torch_dtype, unaligned
+from kernel_runs import (
+    FLOATS,
+    INTS,
+    TARGETS,
+    assert_close,
+    get_target,
+    random_tensor,
+    run,
+    torch_dtype,
+    unaligned,
+)
 
 from torch_tvm.kernels import normalization, reduction, rows, softmax, views
 from torch_tvm.kernels.expression import Expression, Instruction, Operand, Scalar, identity
@@ -84,6 +94,61 @@ def test_softmax_of_masked_scores() -> None:
     workload = softmax.Softmax(source, 3, views=(views.permuted((2, 9, 5, 20), (0, 2, 1, 3)), None))
     expected = torch.softmax(scores.transpose(1, 2) * 0.125 + mask, -1)
     check([(softmax, workload, [scores, mask], expected, None)], TARGETS[0])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("threads", [4, 16])
+def test_few_long_rows_are_reduced_in_pieces(target: str, threads: int) -> None:
+    """Channels of large images, and everything at once: sources and epilogues with views, sums that need care, NaN."""
+    cpu = get_target(target)
+    operators: dict[str, Any] = {
+        "sum": lambda x, axes: x.double().sum(axes).float(),
+        "mean": lambda x, axes: x.double().mean(axes).float(),
+        "max": torch.amax,
+        "min": torch.amin,
+    }
+    functions, arguments, expected = {}, {}, {}
+    for shape, axes in (
+        ((1, 64, 48, 20), (1, 2)),
+        ((2, 4096, 5), (1,)),
+        ((3, 70_000), (1,)),
+        ((1 << 18,), (0,)),
+    ):
+        x, larger = torch.randn(shape) + 1, (*shape[:-1], shape[-1] + 3)
+        padded = torch.full(larger, math.nan)
+        padded[..., 2:-1] = x
+        given = views.View(larger, views.contiguous_strides(larger), 2)
+        kept = tuple(size for axis, size in enumerate(shape) if axis not in axes)
+        for operator, reference in operators.items():
+            values, name = x.clone(), f"{operator}{len(functions)}"
+            operands = (Operand(kept, "float32"), Operand(kept[-1:], "float32"))
+            epilogue = Expression(operands, (Instruction("multiply", (0, 1), "float32"),), (2,), kept)
+            plain = reduction.of(shape, operator, axes)
+            workload = dataclasses.replace(plain, epilogue=epilogue, views=(given,))
+            schedule = reduction.default_schedule(workload, cpu, threads)
+            schedule = dataclasses.replace(schedule, tasks=4 * threads)
+            functions[name] = reduction.build(workload, schedule, cpu, name)
+            assert str(functions[name]).count("T.parallel") == 1
+            assert "alloc_buffer" in str(functions[name])
+            scale = torch.randn(kept[-1:])
+            arguments[name] = [padded, scale, torch.zeros(kept)]
+            expected[name] = reference(values, axes) * scale
+    run(functions, arguments, cpu)
+    for name, tensors in arguments.items():
+        assert_close(name, tensors[-1], expected[name], rtol=2e-6, atol=1e-6)
+
+
+def test_pieces_propagate_nan() -> None:
+    x = torch.randn(1, 4096, 16)
+    x[0, 3000, 5] = math.nan
+    workload, cpu, result = (
+        reduction.of((1, 4096, 16), "max", (1,)),
+        get_target(TARGETS[0]),
+        torch.zeros(1, 16),
+    )
+    schedule = dataclasses.replace(reduction.default_schedule(workload, cpu, 8), tasks=32)
+    run({"k": reduction.build(workload, schedule, cpu, "k")}, {"k": [x, result]}, cpu)
+    assert_close("max", result, x.amax(1), 0, 0)
 
 
 @pytest.mark.parametrize("target", TARGETS)

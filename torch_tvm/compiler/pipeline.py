@@ -13,7 +13,15 @@ from tvm import relax
 from torch_tvm import relay, runtime
 from torch_tvm.kernels.target import parse_target
 
-from . import lower_attention, lower_concat, lower_conv, lower_matmul, lower_rows, passes  # noqa: F401  register their families
+from . import (  # noqa: F401  register their families
+    lower_attention,
+    lower_concat,
+    lower_conv,
+    lower_interleave,
+    lower_matmul,
+    lower_rows,
+    passes,
+)
 from .attention import find_attention
 from .combine import combine_products
 from .expressions import is_elementwise
@@ -60,7 +68,12 @@ def _clean(module: tvm.IRModule) -> tvm.IRModule:
 def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: _Stages) -> tvm.IRModule:
     """Rewrite the Relax function; parameters after `num_inputs` are weights."""
     module = stages.run("clean", lambda: _clean(module))
+    if opt_level >= 1:
+        module = stages.run("padding", lambda: rewrite(module, num_inputs, passes.PADDING))
     module = stages.run("expand", lambda: rewrite(module, num_inputs, passes.EXPAND))
+    if opt_level >= 2:
+        module = stages.run("shuffle", lambda: rewrite(module, num_inputs, passes.SHUFFLE))
+    module = stages.run("clean", lambda: _clean(module))
     if opt_level >= 2:
         layout = relax.transform.ConvertLayout(passes.CHANNELS_LAST)
         module = stages.run("channels last", lambda: layout(module))

@@ -12,6 +12,7 @@ at 28x28 288 / 328, 64 of a channel and two filters at 56x56 226 / 955; with a v
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -71,13 +72,14 @@ def default_schedule(w: Conv2d, target: CpuTarget, threads: int) -> Schedule:
     edges = sum(tile.edge for tile in row_tiles(w, pixels))
     reach_bytes = w.kernel_rows * w.width * lanes * w.channels // w.filters * tir.element_bytes(w.dtype)
     block = min(_MOST_VECTORS, max(1, _BLOCK_BYTES // max(1, reach_bytes))) * lanes
+    channel_blocks = -(-w.filters // block)
     return Schedule(
         pixels=pixels,
         lanes=lanes,
         border="peel" if edges <= _MOST_PEELED_TILES or min(w.padding) < 0 else "copy",
-        row_blocks=_row_blocks(w, threads) if parallel else 1,
+        row_blocks=_row_blocks(w, channel_blocks, threads) if parallel else 1,
         parallel=parallel,
-        channel_blocks=-(-w.filters // block),
+        channel_blocks=channel_blocks,
     )
 
 
@@ -86,15 +88,38 @@ def _most_pixels(w: Conv2d, target: CpuTarget) -> int:
     return min(most, target.vector_registers // 2 - 2)
 
 
-def _row_blocks(w: Conv2d, threads: int) -> int:
-    """Return the parts of an image's rows: as many as threads where that is even, else threads share the channels.
+def _row_blocks(w: Conv2d, channel_blocks: int, threads: int) -> int:
+    """Return the parts of an image's rows: as many as threads where that is even, else what keeps threads equally busy.
 
     Threads that share the channels of a pixel fetch lines ahead that the other writes.
     """
     if w.batch % threads == 0:
         return 1
     rows = -(-w.out_rows // threads)
-    return threads if rows * threads <= 1.1 * w.out_rows else 1
+    if rows * threads <= 1.1 * w.out_rows:
+        return threads
+
+    def imbalance(parts: int) -> float:
+        return _imbalance(w, parts, channel_blocks, threads)
+
+    candidates = range(1, w.out_rows + 1)
+    return next((parts for parts in candidates if imbalance(parts) <= 1.1), min(candidates, key=imbalance))
+
+
+def _imbalance(w: Conv2d, row_blocks: int, channel_blocks: int, threads: int) -> float:
+    """Return what the busiest thread does, divided by the average."""
+    bounds = [block * w.out_rows // row_blocks for block in range(row_blocks + 1)]
+    rows = [high - low for low, high in itertools.pairwise(bounds)] * w.batch
+    before = [0, *itertools.accumulate(rows)]
+    share = -(-len(rows) * channel_blocks // threads)
+
+    def work_before(task: int) -> int:
+        block, part = divmod(task, channel_blocks)
+        return before[block] * channel_blocks + (rows[block] * part if part else 0)
+
+    tasks = len(rows) * channel_blocks
+    busiest = max(work_before(min(tasks, low + share)) - work_before(low) for low in range(0, tasks, share))
+    return busiest * threads / work_before(tasks)
 
 
 def packed_shape(w: Conv2d) -> tuple[int, int, int, int]:

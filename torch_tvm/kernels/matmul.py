@@ -205,11 +205,20 @@ def _tile(workload: Matmul, target: CpuTarget, lanes: int, threads: int) -> tupl
         panel_bytes = workload.k * tile[1] * lanes * size
         # Nothing fetches a thread's first panel ahead.
         first = threads * panel_bytes / tiling.MEMORY_BYTES_PER_CYCLE if from_memory else 0
-        return tiling.with_compile_time(cycles(workload, *tile, lanes) + first, bodies)
+        waiting = max(tiling.MOST_IMBALANCE, _imbalance(workload, *tile, lanes, threads))
+        computing = cycles(workload, *tile, lanes) * waiting
+        return tiling.with_compile_time(computing + first, bodies)
 
     row_bytes = workload.a.stride("m") * size if workload.m > 1 else 1
     rows, vectors = min(tiling.register_tiles(target, lanes, workload.n, row_bytes), key=cost)
     return max(height for _, height in tir.split_evenly(workload.m, rows)), vectors
+
+
+def _imbalance(workload: Matmul, rows: int, vectors: int, lanes: int, threads: int) -> float:
+    """Return what the busiest thread does, divided by the average, with tiles of rows x vectors."""
+    tasks = math.prod(workload.batch.values()) * -(-workload.n // (vectors * lanes))
+    tiles = -(-workload.m // rows)
+    return tiling.imbalance(tasks, tiles, tiling.blocks(tasks, tiles, threads), threads)
 
 
 def cycles(workload: Matmul, rows: int, vectors: int, lanes: int) -> float:

@@ -18,6 +18,8 @@ Body = Callable[[Sequence[Index], int], None]
 
 # Threads take contiguous shares of the tasks; with four tasks each the last thread is at most a quarter of a share behind.
 TASKS_PER_THREAD = 4
+# From here on threads share rows rather than wait for one another.
+_MOST_IMBALANCE = 1.1
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ def task_count(nanoseconds: float, threads: int) -> int:
     if threads <= 1 or nanoseconds < 2 * PARALLEL_MIN_NANOSECONDS:
         return 1
     return threads * TASKS_PER_THREAD
+
+
+def threads_of(tasks: int) -> int:
+    """Threads that `task_count` has made so many tasks for."""
+    return -(-tasks // TASKS_PER_THREAD)
 
 
 def advance(space: Space, offsets: Sequence[Index], indices: Sequence[Index], loop: int) -> list[Index]:
@@ -61,7 +68,7 @@ class Nest:
         """Emit the loops, the outermost ones in parallel if there is more than one task."""
         *outer, inner = self.space.sizes
         split = self._parallel_loops(outer)
-        if self.tasks > 1 and math.prod(outer[:split]) * 2 <= self.tasks and inner >= 2 * self.lanes:
+        if self._is_uneven(math.prod(outer[:split])) and inner >= 2 * self.lanes:
             self._split_inner()
             return
         with tir.loop(math.prod(outer[:split]), parallel=self.tasks > 1) as task:
@@ -74,17 +81,23 @@ class Nest:
         enough = (split for split in range(len(outer)) if math.prod(outer[:split]) >= self.tasks)
         return next(enough, len(outer))
 
+    def _is_uneven(self, iterations: int) -> bool:
+        """Whether so many iterations of the outer loops leave threads idle."""
+        if self.tasks == 1 or iterations >= self.tasks:
+            return False
+        threads = threads_of(self.tasks)
+        return -(-iterations // threads) * threads > _MOST_IMBALANCE * iterations
+
     def _split_inner(self) -> None:
         """Few outer iterations, a long inner loop: tasks are parts of rows."""
         *outer, inner = self.space.sizes
         rows, vectors = math.prod(outer), inner // self.lanes
-        share = -(-vectors // min(vectors, -(-self.tasks // rows)))
-        parts = -(-vectors // share)
+        parts = min(vectors, -(-self.tasks // rows))
         with tir.loop(rows * parts, parallel=True) as task:
             offsets = advance(self.space, self.bases, _unravel(T.floordiv(task, parts), outer), 0)
-            first = T.floormod(task, parts) * share
-            with T.serial(0, T.min(share, vectors - first)) as vector:
-                self._at(offsets, (first + vector) * self.lanes)
+            part = T.floormod(task, parts)
+            with tir.loop_between(part * vectors // parts, (part + 1) * vectors // parts) as vector:
+                self._at(offsets, vector * self.lanes)
         if inner % self.lanes:
             with tir.loop(rows) as row:
                 self._at(advance(self.space, self.bases, _unravel(row, outer), 0), inner - self.lanes)

@@ -272,43 +272,64 @@ class _Pooling:
     store: Callable[[Sequence[Index], Value, int], None]
 
     def emit(self) -> None:
-        """Emit one task per row of the output."""
+        """Emit one task per row of the output, or per part of the channels of a row where rows are too few."""
         batch, rows_out = self.workload.shape[0], self.workload.axes[0].outputs
-        with tir.loop(batch * rows_out, parallel=self.schedule.tasks > 1) as task:
-            n, y = (T.floordiv(task, rows_out), T.floormod(task, rows_out)) if batch > 1 else (0, task)
-            self._row(n, y)
+        parts = min(self._vectors, -(-self.schedule.tasks // (batch * rows_out)))
+        shape = (batch, rows_out, parts)
+        with tir.loop(math.prod(shape), parallel=self.schedule.tasks > 1) as task:
+            n, y, part = tir.unravel(task, shape)
+            bounds = part * self._vectors // parts, (part + 1) * self._vectors // parts
+            self._row(n, y, (0, self._vectors) if parts == 1 else bounds)
 
-    def _row(self, n: Index, y: Index) -> None:
+    @property
+    def _lanes(self) -> int:
+        return min(self.schedule.lanes, self.workload.shape[3])
+
+    @property
+    def _vectors(self) -> int:
+        """Vectors that the channels of a pixel make; the last one overlaps the one before where they do not fill it."""
+        return -(-self.workload.shape[3] // self._lanes)
+
+    def _row(self, n: Index, y: Index, vectors: tuple[Index, Index]) -> None:
         height, width = self.workload.axes
         (top, bottom), (left, right) = height.interior, width.interior
         if height.kernel * width.kernel > _UNROLL_LIMIT or top == bottom or left == right:
-            self._pixels(n, y, 0, width.outputs, inside=False)
+            self._pixels(n, y, 0, width.outputs, vectors, inside=False)
             return
         if (top, bottom) == (0, height.outputs):
-            self._inside_row(n, y)
+            self._inside_row(n, y, vectors)
             return
         with T.If(T.And(top <= y, y < bottom) if top else y < bottom):
             with T.Then():
-                self._inside_row(n, y)
+                self._inside_row(n, y, vectors)
             with T.Else():
-                self._pixels(n, y, 0, width.outputs, inside=False)
+                self._pixels(n, y, 0, width.outputs, vectors, inside=False)
 
-    def _inside_row(self, n: Index, y: Index) -> None:
+    def _inside_row(self, n: Index, y: Index, vectors: tuple[Index, Index]) -> None:
         width = self.workload.axes[1]
         left, right = width.interior
-        self._pixels(n, y, 0, left, inside=False)
-        self._pixels(n, y, left, right, inside=True)
-        self._pixels(n, y, right, width.outputs, inside=False)
+        self._pixels(n, y, 0, left, vectors, inside=False)
+        self._pixels(n, y, left, right, vectors, inside=True)
+        self._pixels(n, y, right, width.outputs, vectors, inside=False)
 
-    def _pixels(self, n: Index, y: Index, first: int, end: int, *, inside: bool) -> None:
+    def _pixels(
+        self, n: Index, y: Index, first: int, end: int, vectors: tuple[Index, Index], *, inside: bool
+    ) -> None:
         if first == end:
             return
-        channels = self.workload.shape[3]
-        lanes = min(self.schedule.lanes, channels)
+        lanes, channels = self._lanes, self.workload.shape[3]
         with tir.loop(end - first) as step:
-            with tir.loop(channels // lanes) as block:
-                self._vector(n, y, first + step, block * lanes, lanes, inside=inside)
-            if channels % lanes:
+            if channels % lanes == 0:
+                with tir.loop_between(*vectors) as vector:
+                    self._vector(n, y, first + step, vector * lanes, lanes, inside=inside)
+                return
+            whole = channels // lanes
+            with tir.loop_between(vectors[0], tir.clamp_index(vectors[1], 0, whole)) as vector:
+                self._vector(n, y, first + step, vector * lanes, lanes, inside=inside)
+            if isinstance(vectors[1], int):
+                self._vector(n, y, first + step, channels - lanes, lanes, inside=inside)
+                return
+            with T.If(vectors[1] > whole), T.Then():
                 self._vector(n, y, first + step, channels - lanes, lanes, inside=inside)
 
     def _vector(self, n: Index, y: Index, x: Index, c: Index, lanes: int, *, inside: bool) -> None:

@@ -6,23 +6,26 @@ in float32. Extrema propagate NaN; argmax and argmin take the first of equal ele
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import rows, tir
+from torch_tvm.kernels import rows, tir, views
 from torch_tvm.kernels.expression import FLOATS, Expression, Operand, identity
-from torch_tvm.kernels.nest import Schedule
+from torch_tvm.kernels.nest import Schedule, threads_of
 from torch_tvm.kernels.rows import Layout, Point, Row, Value
 from torch_tvm.kernels.target import CpuTarget
-from torch_tvm.kernels.views import View
+from torch_tvm.kernels.views import Space, View
 
 # Per vector of 16 lanes: one load that misses L1, one or two operations.
 _VECTOR_NS = 2.0
+# From here on rows are reduced in pieces rather than that threads wait, if a piece has that many steps at least.
+_MOST_IMBALANCE, _SHORTEST_PIECE = 1.2, 4
 
 OPERATORS = ("sum", "mean", "variance", "prod", "max", "min", "all", "any", "argmax", "argmin")
 _FLOAT_ONLY, _BOOL_ONLY, _INDICES = ("mean", "variance"), ("all", "any"), ("argmax", "argmin")
@@ -151,11 +154,92 @@ def build(workload: Reduce, schedule: Schedule, target: CpuTarget, name: str) ->
     """Build the kernel `name`(source inputs..., epilogue inputs[1:]..., outputs...)."""
     parts = _parts(workload)
     found = _layout(workload, parts)
+    pieces = _pieces(workload, found, schedule)
+    if pieces > 1:
+        return _build_in_pieces(workload, parts, found, pieces, schedule, name)
 
     def body(row: Row) -> None:
         rows.finish(row, parts, _result(workload, found, row), row.result_point)
 
     return rows.kernel(parts, found, schedule, name, body)
+
+
+def _pieces(workload: Reduce, found: Layout, schedule: Schedule) -> int:
+    """Return the pieces that each row is reduced in, in parallel: 1 where there are rows enough for all threads."""
+    if schedule.tasks == 1 or workload.operator in ("variance", *_INDICES):
+        return 1
+    threads = threads_of(schedule.tasks)
+    *outer, inner = found.kept.sizes
+    tasks = math.prod(outer) * (inner if found.along_row else -(-inner // schedule.lanes))
+    if tasks >= schedule.tasks or _imbalance(tasks, threads) <= _MOST_IMBALANCE:
+        return 1
+    size = found.reduced.sizes[0]
+    shortest = _SHORTEST_PIECE * (schedule.lanes if found.along_row and len(found.reduced.sizes) == 1 else 1)
+    candidates = (count for count in range(2, schedule.tasks + 1) if size % count == 0)
+    fitting = (count for count in candidates if size // count >= shortest)
+    return next((count for count in fitting if _imbalance(count, threads) <= _MOST_IMBALANCE), 1)
+
+
+def _imbalance(tasks: int, threads: int) -> float:
+    return -(-tasks // threads) * threads / tasks
+
+
+def _build_in_pieces(
+    workload: Reduce, parts: rows.Parts, found: Layout, pieces: int, schedule: Schedule, name: str
+) -> PrimFunc:
+    """Build a kernel that reduces all pieces of the rows into a buffer, then that: for few long rows."""
+    held, kept, reduced = rows.accumulation_dtype(workload.dtype), found.kept, found.reduced
+    sources, count = len(parts.source.inputs), math.prod(kept.sizes)
+    own = views.contiguous_strides(kept.sizes)
+    piece = reduced.sizes[0] // pieces
+    steps = [(along[0] * piece, *across) for along, across in zip(reduced.strides, kept.strides, strict=True)]
+    first = Layout(
+        Space((pieces, *kept.sizes), (*steps[:sources], (count, *own))),
+        Space((piece, *reduced.sizes[1:]), (*reduced.strides[:sources], (0,) * len(reduced.sizes))),
+        found.along_row,
+    )
+    others = kept.strides[sources:]
+    second = Layout(
+        Space(kept.sizes, (own, *others)),
+        Space((pieces,), ((count,), *[(0,)] * len(others))),
+        along_row=False,
+    )
+    partial_reduction = dataclasses.replace(
+        workload,
+        operator="sum" if workload.operator == "mean" else workload.operator,
+        epilogue=None,
+        epilogue_views=(),
+        output_views=(),
+    )
+    pieces_of = identity((pieces, count), held)
+    ending = dataclasses.replace(parts, source=pieces_of)
+
+    def combine(row: Row) -> Value:
+        value = _result(
+            dataclasses.replace(partial_reduction, source=pieces_of, axes=(0,), views=()), second, row
+        )
+        return _divided(value, found.row_size, held, row) if workload.operator == "mean" else value
+
+    def body(memories: Sequence[views.Memory], bases: Sequence[int]) -> None:
+        buffer = views.Memory(T.alloc_buffer((pieces * count,), held, align=64), held)
+        rows.emit_rows(
+            first,
+            parts.source,
+            [*memories[:sources], buffer],
+            [*bases[:sources], 0],
+            schedule,
+            lambda row: row.write(sources, _result(partial_reduction, first, row), row.result_point),
+        )
+        rows.emit_rows(
+            second,
+            pieces_of,
+            [buffer, *memories[sources:]],
+            [0, *bases[sources:]],
+            dataclasses.replace(schedule, tasks=1),
+            lambda row: rows.finish(row, ending, combine(row), row.result_point),
+        )
+
+    return rows.function(parts, name, body)
 
 
 def _result(workload: Reduce, found: Layout, row: Row) -> Value:
@@ -177,7 +261,7 @@ def _result(workload: Reduce, found: Layout, row: Row) -> Value:
     if operator == "sum":
         return total(row.load)
     if operator in _FLOAT_ONLY:
-        mean = tir.materialise(T.Div(total(row.load), number(found.row_size)), held, lanes)
+        mean = _divided(total(row.load), found.row_size, held, row)
         if operator == "mean":
             return mean
 
@@ -190,6 +274,12 @@ def _result(workload: Reduce, found: Layout, row: Row) -> Value:
     found_value = rows.Accumulator(row, initial, held, combine)
     row.sweep(lambda point: found_value.add(point, row.load(point)))
     return found_value.result()
+
+
+def _divided(total: Value, count: int, dtype: str, row: Row) -> Value:
+    lanes = row.result_point.lanes
+    number = tir.materialise(tir.constant(count, dtype, lanes), dtype, lanes)
+    return tir.materialise(T.Div(total, number), dtype, lanes)
 
 
 def _extremum(largest: bool) -> Callable[[str], tuple[Any, rows.Combine]]:

@@ -392,18 +392,38 @@ def kernel(
     parts: Parts, found: Layout, schedule: Schedule, name: str, body: Callable[[Row], None]
 ) -> PrimFunc:
     """The function `name` that calls `body` for every row."""
+    return function(
+        parts, name, lambda memories, bases: emit_rows(found, parts.source, memories, bases, schedule, body)
+    )
+
+
+def function(
+    parts: Parts, name: str, body: Callable[[Sequence[views.Memory], Sequence[int]], None]
+) -> PrimFunc:
+    """The function `name` whose body is what `body(memory of each operand, where each begins in it)` emits."""
     parameters = parts.parameters
     bases = tuple(view.offset for view in parts.all_views)
 
     def whole(*buffers: Any) -> None:
-        flat = [views.flat(b, p.shape, p.dtype) for b, p in zip(buffers, parameters, strict=True)]
-
-        def at(offsets: Sequence[Index], lanes: int) -> None:
-            body(Row(found, parts.source, flat, offsets, lanes, schedule))
-
-        Nest(found.kept, bases, 1 if found.along_row else schedule.lanes, schedule.tasks, at).emit()
+        body([views.flat(b, p.shape, p.dtype) for b, p in zip(buffers, parameters, strict=True)], bases)
 
     return tir.kernel(name, parameters, whole)
+
+
+def emit_rows(
+    found: Layout,
+    source: Expression,
+    memories: Sequence[views.Memory],
+    bases: Sequence[int],
+    schedule: Schedule,
+    body: Callable[[Row], None],
+) -> None:
+    """Emit `body` for every row."""
+
+    def at(offsets: Sequence[Index], lanes: int) -> None:
+        body(Row(found, source, memories, offsets, lanes, schedule))
+
+    Nest(found.kept, tuple(bases), 1 if found.along_row else schedule.lanes, schedule.tasks, at).emit()
 
 
 def accumulate(row: Row, into: Accumulator, value_at: ValueAt) -> None:

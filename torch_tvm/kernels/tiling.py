@@ -27,6 +27,8 @@ _PASSES_BYTES = 384 * 1024
 _FMA_PER_NANOSECOND = 8
 # From L3: 1x512x1000 takes 21 us for 2 MB of weights.
 _WEIGHT_BYTES_PER_NANOSECOND = 100
+# What the busiest thread may have to do, the average being 1: less is not worth smaller tiles or more tasks.
+MOST_IMBALANCE = 1.05
 
 
 def register_tiles(target: CpuTarget, lanes: int, columns: int, row_bytes: int) -> list[tuple[int, int]]:
@@ -96,11 +98,26 @@ def worth_threads(flops: int, weight_bytes: int, lanes: int, threads: int) -> bo
     return threads > 1 and nanoseconds > tir.PARALLEL_MIN_NANOSECONDS
 
 
-def blocks(tasks: int, most: int, threads: int) -> int:
-    """Find the least number of parts of each task with which no thread has 5 % more to do than the average."""
+def imbalance(tasks: int, steps: int, parts: int, threads: int) -> float:
+    """Return what the busiest thread does of `tasks`, each of `steps` in `parts` parts, divided by the average.
 
-    def imbalance(parts: int) -> float:
-        return -(-tasks * parts // threads) * threads / (tasks * parts)
+    Part p goes from step p * steps // parts on; each thread has one contiguous share of all parts.
+    """
+    count = tasks * parts
+    share = -(-count // threads)
 
-    candidates = range(1, min(most, 4 * threads) + 1)
-    return next((parts for parts in candidates if imbalance(parts) <= 1.05), min(candidates, key=imbalance))
+    def steps_before(part: int) -> int:
+        return part // parts * steps + part % parts * steps // parts
+
+    busiest = max(steps_before(min(count, low + share)) - steps_before(low) for low in range(0, count, share))
+    return busiest * threads / (tasks * steps)
+
+
+def blocks(tasks: int, steps: int, threads: int) -> int:
+    """Find the least number of parts of each task with which no thread has much more to do than the average."""
+    candidates = range(1, min(steps, 4 * threads) + 1)
+    weighed = ((imbalance(tasks, steps, parts, threads), parts) for parts in candidates)
+    best = next(weighed)
+    while best[0] > MOST_IMBALANCE and (other := next(weighed, None)) is not None:
+        best = min(best, other)
+    return best[1]

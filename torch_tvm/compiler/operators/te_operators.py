@@ -53,6 +53,14 @@ def _take(attrs: dict[str, Any], data: te.Tensor, indices: te.Tensor) -> te.Tens
     return topi.take(data, indices, attrs["axis"], attrs["batch_dims"], attrs["mode"])
 
 
+def _interleave(attrs: dict[str, Any], *parts: te.Tensor) -> te.Tensor:
+    """Elements of all parts in turns along an axis."""
+    axis = attrs["axis"]
+    shape = list(parts[0].shape)
+    shape[axis] = shape[axis] * len(parts)
+    return topi.reshape(topi.stack(parts, axis + 1), shape)
+
+
 def _resize1d(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
     return topi.image.resize1d(data, attrs["roi"], attrs["size"], attrs["layout"], attrs["method"],
                                attrs["coordinate_transformation_mode"], attrs["rounding_method"],
@@ -79,6 +87,7 @@ TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "adaptive_max_pool": _adaptive_max,
     "normalize": _normalize,
     "take": _take,
+    "interleave": _interleave,
     "sort": lambda attrs, x: topi.sort(x, attrs["axis"], attrs["is_ascend"]),
     "argsort": lambda attrs, x: topi.argsort(x, None, attrs["axis"], attrs["is_ascend"], attrs["dtype"]),
     "topk": _topk,

@@ -8,7 +8,9 @@ from .clean import CLEAN
 from .expand import DECOMPOSE, EXPAND
 from .fold import FOLD_WEIGHTS
 from .layout import CHANNELS_LAST, LOCAL_CHANNELS_LAST, TO_NHWC
+from .pad import PADDING
 from .reorder import REORDER
+from .shuffle import SHUFFLE
 
 __all__ = [
     "CHANNELS_LAST",
@@ -17,6 +19,8 @@ __all__ = [
     "EXPAND",
     "FOLD_WEIGHTS",
     "LOCAL_CHANNELS_LAST",
+    "PADDING",
     "REORDER",
+    "SHUFFLE",
     "TO_NHWC",
 ]

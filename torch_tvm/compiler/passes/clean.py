@@ -11,6 +11,7 @@ from tvm.relax import op
 
 from ..expressions import FILLED, OPERATORS
 from ..rewrite import Rule, Site, ints, is_constant, size_of
+from .layout import TO_NCHW
 
 
 def _moved(order: Sequence[int], shape: Sequence[int]) -> list[int]:
@@ -116,7 +117,15 @@ def _product_with_batch(site: Site, product: relax.Call, shape: tuple[int, ...])
 
 
 def _slice(site: Site) -> relax.Expr | None:
-    return site.data if site.result_shape() == site.shape() and _forward(site) else None
+    if site.result_shape() == site.shape() and _forward(site):
+        return site.data
+    moved = site.block.definition(site.data, "permute_dims")
+    if moved is None or moved.attrs.axes is None or ints(moved.attrs.axes) != TO_NCHW:
+        return None
+    # What reads channels last then reads the slice as it lies.
+    axes, *bounds = ([int(v) for v in arg.fields] for arg in site.args[1:])
+    piece = op.strided_slice(moved.args[0], [TO_NCHW[axis] for axis in axes], *bounds)
+    return op.permute_dims(site.emit(piece), TO_NCHW)
 
 
 def _forward(site: Site) -> bool:

@@ -13,6 +13,7 @@ from tvm.relax import op
 
 from ..operators import te_operators
 from ..rewrite import Rule, Site, ints
+from . import shuffle
 
 TO_NHWC, TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 CHANNELS_LAST = {
@@ -167,10 +168,28 @@ _CONVOLUTIONS = (
 )
 _POOLS = tuple(f"nn.{kind}_pool{rank}d" for kind in ("max", "avg") for rank in (1, 2, 3))
 
+
+def _local_interleave(site: Site) -> relax.Expr | None:
+    """Interleave channels where they are neighbours, if the groups come from what is computed so."""
+    if int(site.attrs["axis"]) != 1:
+        return None
+    if not any(_is_moved(site, part) for part in site.args):
+        return shuffle.moves(site)
+    parts = [site.emit(op.permute_dims(part, TO_NHWC)) for part in site.args]
+    return op.permute_dims(site.emit(te_operators.call("interleave", parts, {"axis": 3})), TO_NCHW)
+
+
+def _is_moved(site: Site, value: relax.Expr) -> bool:
+    """Say whether an NCHW value is an NHWC one, permuted, or a slice of one."""
+    slice_of = site.block.definition(value, "strided_slice")
+    return site.block.definition(value if slice_of is None else slice_of.args[0], "permute_dims") is not None
+
+
 LOCAL_CHANNELS_LAST: dict[str, Rule] = {
     **dict.fromkeys(_CONVOLUTIONS, _convolution),
     "nn.conv3d": _conv3d,
     **dict.fromkeys(_POOLS, _pool),
     "nn.adaptive_avg_pool2d": _local_adaptive_pool2d,
     "torch_tvm.adaptive_max_pool": _local_adaptive_pool2d,
+    "torch_tvm.interleave": _local_interleave,
 }
