@@ -6,26 +6,14 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from compiler_cases import assert_close, compile_plan
+from compiler_cases import kernels_of
 from torch import Tensor
-
-import torch_tvm
-from torch_tvm import relay
 
 ROWS, WIDTH = 13, 24
 
 
 def steps(function: Callable[..., Tensor | tuple[Tensor, ...]], *weights: Tensor) -> list[str]:
-    """Compile a function of one input and of weights, compare, and return the kernels that a call launches."""
-    x = torch.randn(1, ROWS, WIDTH)
-    expected = function(x, *weights)
-    results = [expected] if isinstance(expected, Tensor) else list(expected)
-    traced = torch_tvm.to_relay(function, (x, *weights))
-    compiled = compile_plan(traced.body, list(traced.params), 1, results)
-    for actual, result in zip(compiled([x], list(weights), results), results, strict=True):
-        assert_close(actual, result)
-    assert isinstance(traced, relay.Function)
-    return [step.name.rpartition("_")[0] for step in compiled.plan.steps]
+    return kernels_of(function, [torch.randn(1, ROWS, WIDTH)], weights)
 
 
 def heads(x: Tensor, count: int) -> Tensor:

@@ -194,6 +194,10 @@ def test_default_schedules(spec: str) -> None:
         attention(sizes_of(1, 1, 700, 700, 40, 40), mask="keep", mask_axes="mn", diagonal=0),
         attention(sizes_of(2, 2, 1, 1100, 64, 80), mask="add", mask_axes="bn"),
         attention(sizes_of(1, 1, 30, 60, 600, 300)),
+        # Heads that share keys and values.
+        attention(sizes_of(2, 5, 37, 37, 24, 24), ("bmhk", "bnk", "bnv", "bmhv"), mask="keep", diagonal=0),
+        attention(sizes_of(1, 3, 1, 19, 16, 7), ("bmhk", "bnk", "bnv", "bmhv"), mask="add", mask_axes="bhn"),
+        attention(sizes_of(2, 2, 5, 1, 1, 1), ("bmhk", "nbk", "nbv", "bmhv")),
     ]
     check([(w, default_schedule(w, target, 2)) for w in workloads], target)
 
