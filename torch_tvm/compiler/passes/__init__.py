@@ -7,6 +7,7 @@ only batch-norm folding changes the rounding at all.
 from .clean import CLEAN
 from .expand import DECOMPOSE, EXPAND
 from .fold import FOLD_WEIGHTS
+from .idioms import IDIOMS
 from .layout import CHANNELS_LAST, LOCAL_CHANNELS_LAST, TO_NHWC
 from .reorder import REORDER
 
@@ -16,6 +17,7 @@ __all__ = [
     "DECOMPOSE",
     "EXPAND",
     "FOLD_WEIGHTS",
+    "IDIOMS",
     "LOCAL_CHANNELS_LAST",
     "REORDER",
     "TO_NHWC",
