@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from compiler_cases import assert_close, compile_plan, kernels_of
+from compiler_cases import assert_close, compile_plan, kernels_of, run_traced
 from torch import Tensor
 
 import torch_tvm
@@ -140,6 +140,42 @@ def test_causal_masks_are_known_when_compiling() -> None:
     assert_close(compiled(inputs, [], [expected])[0], expected)
     workloads = [str(k["workload"]) for k in compiled.plan.info["kernels"] if "attention" in str(k["name"])]
     assert len(workloads) == 1 and "diagonal=0" in workloads[0]
+
+
+def by_sequence(steps: Tensor) -> Tensor:
+    """Causal, within sequences that are packed into one row: a new one begins where positions jump."""
+    positions = steps[None]
+    jumps = torch.cat((positions[:, :1] - 1, positions), 1).diff() != 1
+    number = jumps.long().cumsum(-1)
+    first = torch.zeros(1, 1, 1, 1, dtype=torch.long)
+    query, key = steps[None, None, :, None], steps[None, None, None, :]
+    return (number[first, query] == number[first, key]) & (positions[first, key] <= positions[first, query])
+
+
+MADE_MASKS: dict[str, tuple[Callable[[Tensor], Tensor], int | None]] = {
+    "packed sequences": (by_sequence, 0),
+    "window": (lambda steps: (steps[None] <= steps[:, None] + 2) & (steps[None] > steps[:, None] - 5), 2),
+    "reversed twice": (lambda steps: (steps[:, None] >= steps[None]).flip(1).flip(1), 0),
+    "slice": (lambda steps: torch.ones(40, 40).tril(3).bool()[7 : 7 + SEQUENCE, 5 : 5 + SEQUENCE], 5),
+    "clipped": (lambda steps: (steps[:, None] - steps[None]).clamp(-1, 1) >= 0, 0),
+    "anticausal": (lambda steps: steps[:, None] <= steps[None], None),
+    "everything": (lambda steps: (steps[:, None] + steps[None]) >= 0, None),
+}
+
+
+@pytest.mark.parametrize("name", MADE_MASKS)
+def test_masks_made_of_constants_are_known_when_compiling(name: str) -> None:
+    make, known = MADE_MASKS[name]
+
+    def masked(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return join(
+            F.scaled_dot_product_attention(split(q), split(k), split(v), make(torch.arange(SEQUENCE)))
+        )
+
+    compiled, actual, expected = run_traced(masked, projections(2))
+    assert_close(actual[0], expected[0])
+    workloads = [str(k["workload"]) for k in compiled.plan.info["kernels"] if "attention" in str(k["name"])]
+    assert len(workloads) == 1 and f"diagonal={known}" in workloads[0], workloads
 
 
 def test_scores_that_something_else_needs_are_stored() -> None:
