@@ -114,7 +114,7 @@ def lower_function(
     share_prefixes(graph)
     if opt_level >= 1:
         stages.run("attention", lambda: find_attention(graph, is_elementwise))
-        stages.run("combine", lambda: combine_products(graph))
+        stages.run("combine", lambda: combine_products(graph, is_elementwise))
     fusion = Fusion(graph, find_family, is_elementwise, opt_level >= 1)
     groups = stages.run("fusion", fusion.partition)
     winograd = str(options.get("winograd", "auto")) if opt_level >= 3 else "off"
