@@ -222,10 +222,10 @@ def _with_batch(tensor: Tensor, product: Node, batch: tuple[int, ...]) -> Tensor
     shape = (*batch, *tensor.shape[-2:])
     if tensor.shape[:-2] != own or size_of(own) != size_of(batch):
         return None
-    if tensor.node is not None and tensor.node.op == "reshape" and tensor.node.args[0].shape[:-2] == batch:
+    if tensor.node is not None and tensor.node.op == "reshape":
         (tensor,) = tensor.node.args
-        if tensor.shape == shape:
-            return tensor
+    if tensor.shape == shape:
+        return tensor
     reshaped = Tensor("node", shape, tensor.dtype, 0, tensor.weight_only)
     reshaped.node = _reshape(tensor, reshaped, product)
     return reshaped

@@ -23,6 +23,9 @@ _READERS = ("matmul", "torch_tvm.attention", "torch_tvm.normalize", "concat")
 
 IsElementwise = Callable[[Node], bool]
 
+# Weights that were concatenated along an axis, and the result.
+_Joined = dict[tuple[tuple[Tensor, ...], int], Tensor]
+
 
 @dataclass(frozen=True)
 class _Branch:
@@ -49,6 +52,7 @@ class _Branch:
 def combine_products(graph: Graph, is_elementwise: IsElementwise) -> None:
     """Combine products of one left operand with weights wherever their results are read by moves alone."""
     changed = False
+    joined: _Joined = {}
     sources = dict.fromkeys(node.args[0] for node in graph.nodes if node.op == "matmul")
     for source in sources:
         alike: dict[tuple[object, ...], list[_Branch]] = {}
@@ -58,7 +62,7 @@ def combine_products(graph: Graph, is_elementwise: IsElementwise) -> None:
                 alike.setdefault(branch.key, []).append(branch)
         for branches in (part for group in alike.values() for part in _viewable(group)):
             if len(branches) > 1:
-                _combine(graph, source, branches)
+                _combine(graph, source, branches, joined)
                 changed = True
     if changed:
         _sort(graph)
@@ -154,11 +158,11 @@ def _users_of_whole(tensor: Tensor) -> Iterator[Node]:
             yield user
 
 
-def _combine(graph: Graph, source: Tensor, branches: Sequence[_Branch]) -> None:
+def _combine(graph: Graph, source: Tensor, branches: Sequence[_Branch], joined: _Joined) -> None:
     first, call = branches[0], branches[0].product.call
     columns = sum(branch.columns for branch in branches)
     rows = first.end.shape[:-1]
-    weight = _concat([branch.product.args[1] for branch in branches], 1)
+    weight = _concat([branch.product.args[1] for branch in branches], 1, joined)
     product = _node("matmul", (source, weight), call, (source.shape[0], columns))
     made = [weight.node, product.node]
     result = product
@@ -167,7 +171,7 @@ def _combine(graph: Graph, source: Tensor, branches: Sequence[_Branch]) -> None:
         made.append(result.node)
     if first.bias is not None:
         biases = [_vector(branch.bias, call) for branch in branches if branch.bias is not None]
-        bias = _concat([vector for vector, _ in biases], 0)
+        bias = _concat([vector for vector, _ in biases], 0, joined)
         result = _node("add", (result, bias), call, result.shape)
         made += [*(node for _, node in biases if node is not None), bias.node, result.node]
     begin = 0
@@ -177,7 +181,8 @@ def _combine(graph: Graph, source: Tensor, branches: Sequence[_Branch]) -> None:
     gone = {node for branch in branches for node in branch.nodes}
     for tensor in {arg for node in gone for arg in node.args}:
         tensor.users = [user for user in tensor.users if user not in gone]
-    graph.nodes[:] = [*(n for n in made if n is not None), *(n for n in graph.nodes if n not in gone)]
+    new = dict.fromkeys(node for node in made if node is not None)
+    graph.nodes[:] = [*new, *(node for node in graph.nodes if node not in gone and node not in new)]
 
 
 def _node(op: str, args: tuple[Tensor, ...], call: relax.Call, shape: tuple[int, ...]) -> Tensor:
@@ -192,11 +197,15 @@ def _variable(tensor: Tensor) -> relax.Var:
     return relax.Var("operand", relax.TensorType(list(tensor.shape), tensor.dtype))
 
 
-def _concat(tensors: Sequence[Tensor], axis: int) -> Tensor:
-    shape = list(tensors[0].shape)
-    shape[axis] = sum(tensor.shape[axis] for tensor in tensors)
-    call = relax.op.concat([_variable(tensor) for tensor in tensors], axis)
-    return _node("concat", tuple(tensors), call, tuple(shape))
+def _concat(tensors: Sequence[Tensor], axis: int, joined: _Joined) -> Tensor:
+    """Concatenate weights, those of layers that share them once."""
+    key = (tuple(tensors), axis)
+    if key not in joined:
+        shape = list(tensors[0].shape)
+        shape[axis] = sum(tensor.shape[axis] for tensor in tensors)
+        call = relax.op.concat([_variable(tensor) for tensor in tensors], axis)
+        joined[key] = _node("concat", key[0], call, tuple(shape))
+    return joined[key]
 
 
 def _vector(bias: Tensor, call: relax.Call) -> tuple[Tensor, Node | None]:
