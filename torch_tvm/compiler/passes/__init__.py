@@ -1,7 +1,7 @@
 """Rewriting rules on Relax: what TVM's own passes do not do with parameters as inputs.
 
 Rules come in sets; pipeline.py says when each set runs. All of them are exact up to rounding, and
-only batch-norm folding changes the rounding at all.
+only batch-norm folding and normalisations in one pass change the rounding at all.
 """
 
 from .clean import CLEAN
