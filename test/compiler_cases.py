@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from plan_interpreter import Interpreter
 
+import torch_tvm
 from torch_tvm import compiler, relay, runtime
 
 Build = Callable[..., relay.Expr]
@@ -98,6 +99,38 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor, label: str = "") 
         )
     else:
         torch.testing.assert_close(actual, expected, rtol=0, atol=0, msg=lambda m: f"{label}: {m}")
+
+
+Function = Callable[..., "torch.Tensor | tuple[torch.Tensor, ...]"]
+
+
+def run_traced(
+    function: Function,
+    inputs: Sequence[torch.Tensor],
+    weights: Sequence[torch.Tensor] = (),
+    **options: Any,
+) -> tuple[Compiled, list[torch.Tensor], list[torch.Tensor]]:
+    """Compile a PyTorch function of inputs and weights; return also its results and PyTorch's."""
+    tensors = [*inputs, *weights]
+    with torch.no_grad():
+        expected = function(*tensors)
+    results = [expected] if isinstance(expected, torch.Tensor) else list(expected)
+    traced = torch_tvm.to_relay(function, tensors)
+    compiled = compile_plan(traced.body, list(traced.params), len(inputs), results, **options)
+    return compiled, compiled(inputs, weights, results), results
+
+
+def kernels_of(
+    function: Function,
+    inputs: Sequence[torch.Tensor],
+    weights: Sequence[torch.Tensor] = (),
+    **options: Any,
+) -> list[str]:
+    """Compile a PyTorch function of inputs and weights, compare, and return the kernels that a call launches."""
+    compiled, actual, expected = run_traced(function, inputs, weights, **options)
+    for result, reference in zip(actual, expected, strict=True):
+        assert_close(result, reference)
+    return [step.name.rpartition("_")[0] for step in compiled.plan.steps]
 
 
 Case = tuple[str, Build, Callable[..., Any]]

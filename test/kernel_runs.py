@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
 
+from torch_tvm.kernels.matrix_view import MatrixView, Part
 from torch_tvm.kernels.module import compile_kernels
 from torch_tvm.kernels.target import CpuTarget, parse_target
 
@@ -49,6 +51,25 @@ def random_tensor(shape: Sequence[int], dtype: str, *, special: bool = False) ->
         for value in (float("nan"), float("inf"), float("-inf")):
             values[torch.rand(values.shape) < 0.007] = value
     return values.to(torch_dtype(dtype))
+
+
+def widened(view: MatrixView, rng: random.Random) -> MatrixView:
+    """The same matrices as some indices of a larger tensor, along one dimension or none."""
+    position = rng.randrange(2 * len(view.axes))
+    if position >= len(view.axes) or not isinstance(axis := view.axes[position], str):
+        return view
+    size, first, behind = view.shape[position], rng.randrange(4), rng.randrange(3)
+    shape = (*view.shape[:position], first + size + behind, *view.shape[position + 1 :])
+    return MatrixView(shape, (*view.axes[:position], Part(axis, first, size), *view.axes[position + 1 :]))
+
+
+def taken(tensor: torch.Tensor, view: MatrixView) -> torch.Tensor:
+    """What a view takes of a tensor, in the order of its axes."""
+    index: list[int | slice] = []
+    for axis in view.axes:
+        part = slice(axis.first, axis.first + axis.size) if isinstance(axis, Part) else slice(None)
+        index.append(axis if isinstance(axis, int) else part)
+    return tensor[tuple(index)]
 
 
 def run(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from compiler_cases import assert_close, compile_plan
+from compiler_cases import assert_close, compile_plan, kernels_of, run_traced
 from torch import Tensor
 
 import torch_tvm
@@ -17,13 +17,7 @@ HEADS, SEQUENCE, WIDTH = 3, 17, 48
 
 
 def kernels(function: Callable[..., Tensor], *inputs: Tensor) -> list[str]:
-    """Compile what a PyTorch function does, compare results, and return the names of the kernels."""
-    with torch.no_grad():
-        expected = function(*inputs)
-    traced = torch_tvm.to_relay(function, inputs)
-    compiled = compile_plan(traced.body, list(traced.params), len(inputs), [expected])
-    assert_close(compiled(list(inputs), [], [expected])[0], expected)
-    return [step.name.rpartition("_")[0] for step in compiled.plan.steps]
+    return kernels_of(function, inputs)
 
 
 def split(x: Tensor) -> Tensor:
@@ -148,6 +142,42 @@ def test_causal_masks_are_known_when_compiling() -> None:
     assert len(workloads) == 1 and "diagonal=0" in workloads[0]
 
 
+def by_sequence(steps: Tensor) -> Tensor:
+    """Causal, within sequences that are packed into one row: a new one begins where positions jump."""
+    positions = steps[None]
+    jumps = torch.cat((positions[:, :1] - 1, positions), 1).diff() != 1
+    number = jumps.long().cumsum(-1)
+    first = torch.zeros(1, 1, 1, 1, dtype=torch.long)
+    query, key = steps[None, None, :, None], steps[None, None, None, :]
+    return (number[first, query] == number[first, key]) & (positions[first, key] <= positions[first, query])
+
+
+MADE_MASKS: dict[str, tuple[Callable[[Tensor], Tensor], int | None]] = {
+    "packed sequences": (by_sequence, 0),
+    "window": (lambda steps: (steps[None] <= steps[:, None] + 2) & (steps[None] > steps[:, None] - 5), 2),
+    "reversed twice": (lambda steps: (steps[:, None] >= steps[None]).flip(1).flip(1), 0),
+    "slice": (lambda steps: torch.ones(40, 40).tril(3).bool()[7 : 7 + SEQUENCE, 5 : 5 + SEQUENCE], 5),
+    "clipped": (lambda steps: (steps[:, None] - steps[None]).clamp(-1, 1) >= 0, 0),
+    "anticausal": (lambda steps: steps[:, None] <= steps[None], None),
+    "everything": (lambda steps: (steps[:, None] + steps[None]) >= 0, None),
+}
+
+
+@pytest.mark.parametrize("name", MADE_MASKS)
+def test_masks_made_of_constants_are_known_when_compiling(name: str) -> None:
+    make, known = MADE_MASKS[name]
+
+    def masked(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return join(
+            F.scaled_dot_product_attention(split(q), split(k), split(v), make(torch.arange(SEQUENCE)))
+        )
+
+    compiled, actual, expected = run_traced(masked, projections(2))
+    assert_close(actual[0], expected[0])
+    workloads = [str(k["workload"]) for k in compiled.plan.info["kernels"] if "attention" in str(k["name"])]
+    assert len(workloads) == 1 and f"diagonal={known}" in workloads[0], workloads
+
+
 def test_scores_that_something_else_needs_are_stored() -> None:
     def with_weights(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         weights = scaled(q, k).softmax(-1)
@@ -170,18 +200,71 @@ def test_float64_and_small_groups() -> None:
     assert len(names) == 1, names
 
 
-def test_grouped_queries() -> None:
-    """Keys and values of fewer heads."""
+def repeated(x: Tensor, times: int) -> Tensor:
+    """Shared heads as language models repeat them."""
+    batch, heads, *matrix = x.shape
+    return x[:, :, None].expand(batch, heads, times, *matrix).reshape(batch, heads * times, *matrix)
+
+
+def merged(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)
+
+
+GROUPED: dict[str, Callable[..., Tensor]] = {
+    "enable_gqa": lambda q, k, v: merged(F.scaled_dot_product_attention(q, k, v, enable_gqa=True)),
+    "expanded": lambda q, k, v: merged(
+        F.scaled_dot_product_attention(
+            q, repeated(k, q.shape[1] // k.shape[1]), repeated(v, q.shape[1] // k.shape[1])
+        )
+    ),
+    "eager": lambda q, k, v: merged(
+        (q @ repeated(k, q.shape[1] // k.shape[1]).mT / 3).softmax(-1) @ repeated(v, q.shape[1] // v.shape[1])
+    ),
+    "values alone": lambda q, k, v: merged(
+        F.scaled_dot_product_attention(
+            q, repeated(k, q.shape[1] // k.shape[1]).contiguous(), repeated(v, q.shape[1] // v.shape[1])
+        )
+    ),
+    "broadcast": lambda q, k, v: (
+        (q.unflatten(1, (k.shape[1], -1)) @ k[:, :, None].mT * 0.2)
+        .softmax(-1)
+        .matmul(v[:, :, None])
+        .permute(0, 3, 1, 2, 4)
+        .flatten(2)
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "sizes", [(2, 6, 2, 17, 8), (1, 4, 1, 5, 3), (3, 4, 2, 1, 16), (1, 1, 1, 9, 4)], ids=str
+)
+@pytest.mark.parametrize("pattern", GROUPED)
+def test_shared_heads_are_read_in_place(pattern: str, sizes: tuple[int, ...]) -> None:
+    """Keys and values of fewer heads are not repeated in memory, and the result is stored as the next layer reads it."""
+    batch, heads, shared, rows, width = sizes
+    q = torch.randn(batch, heads, rows, width)
+    k, v = torch.randn(2, batch, shared, rows, width).unbind()
+    names = kernels(GROUPED[pattern], q, k, v)
+    assert len(names) == 1 and names[0].startswith("attention"), names
+
+
+GROUPED_MASKS: dict[str, Callable[[], Tensor]] = {
+    "of queries and keys": lambda: torch.rand(SEQUENCE, SEQUENCE) < 0.7,
+    "of batches": lambda: torch.rand(2, 1, 1, SEQUENCE) < 0.7,
+    "of heads": lambda: torch.randn(1, 6, SEQUENCE, SEQUENCE),
+    "of heads alone": lambda: torch.randn(1, 6, 1, 1),
+    "whole": lambda: torch.where(torch.rand(2, 6, SEQUENCE, SEQUENCE) < 0.6, 0.5, -math.inf),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED_MASKS)
+def test_masks_with_shared_heads(name: str) -> None:
     q = torch.randn(2, 6, SEQUENCE, 8)
     k, v = torch.randn(2, 2, 2, SEQUENCE, 8).unbind()
+    mask = GROUPED_MASKS[name]()
 
-    def grouped(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+    def grouped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        return merged(F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True))
 
-    def expanded(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        k, v = (x[:, :, None].expand(2, 2, 3, SEQUENCE, 8).reshape(2, 6, SEQUENCE, 8) for x in (k, v))
-        return F.scaled_dot_product_attention(q, k, v)
-
-    for function in (grouped, expanded):
-        names = kernels(function, q, k, v)
-        assert sum(name.startswith("attention") for name in names) == 1, names
+    own = [x.repeat_interleave(3, 1) for x in (k, v)]
+    assert kernels(grouped, q, k, v, mask) == kernels(grouped, q, *own, mask)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_runs import TARGETS, get_target, random_tensor, run
+from kernel_runs import TARGETS, get_target, random_tensor, run, taken, widened
 
 from torch_tvm.kernels.attention import Attention, Schedule, build, default_schedule
 from torch_tvm.kernels.expression import Expression, Instruction, Operand, Scalar
@@ -62,9 +62,9 @@ def attention(
 
 def as_bhxy(tensor: torch.Tensor, view: MatrixView, last: str) -> torch.Tensor:
     """A tensor as [b, h, x, y]; an axis that it lacks gets size 1."""
-    names = [str(axis) for axis in view.axes]
+    names = list(view.extents)
     wanted = ["b0", "b1", *last]
-    found = tensor.permute([names.index(axis) for axis in wanted if axis in names])
+    found = taken(tensor, view).permute([names.index(axis) for axis in wanted if axis in names])
     for position, axis in enumerate(wanted):
         if axis not in names:
             found = found.unsqueeze(position)
@@ -161,6 +161,8 @@ def random_case(rng: random.Random, target: CpuTarget) -> Case:
         dtype=dtype,
         epilogue=rng.random() < 0.4,
     )
+    operands = {name: widened(getattr(workload, name), rng) for name in ("query", "key", "value")}
+    workload = dataclasses.replace(workload, **operands)
     schedule = default_schedule(workload, target, rng.choice([1, 2, 3]))
     keys = schedule.width * rng.choice([1, 2, 9])
     blocks = rng.choice([1, 1, 2, 3])
@@ -194,6 +196,10 @@ def test_default_schedules(spec: str) -> None:
         attention(sizes_of(1, 1, 700, 700, 40, 40), mask="keep", mask_axes="mn", diagonal=0),
         attention(sizes_of(2, 2, 1, 1100, 64, 80), mask="add", mask_axes="bn"),
         attention(sizes_of(1, 1, 30, 60, 600, 300)),
+        # Heads that share keys and values.
+        attention(sizes_of(2, 5, 37, 37, 24, 24), ("bmhk", "bnk", "bnv", "bmhv"), mask="keep", diagonal=0),
+        attention(sizes_of(1, 3, 1, 19, 16, 7), ("bmhk", "bnk", "bnv", "bmhv"), mask="add", mask_axes="bhn"),
+        attention(sizes_of(2, 2, 5, 1, 1, 1), ("bmhk", "nbk", "nbv", "bmhv")),
     ]
     check([(w, default_schedule(w, target, 2)) for w in workloads], target)
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from kernel_runs import get_target
+from kernel_runs import get_target, taken, widened
 
 from torch_tvm.kernels import tiling
 from torch_tvm.kernels.expression import Expression, Instruction, Operand, Scalar
 from torch_tvm.kernels.matmul import Matmul, Schedule, build, build_pack, default_schedule, packed_shape
-from torch_tvm.kernels.matrix_view import MatrixView
+from torch_tvm.kernels.matrix_view import MatrixView, Part
 from torch_tvm.kernels.module import compile_kernels
 from torch_tvm.kernels.target import CpuTarget
 
@@ -24,7 +24,7 @@ Case = tuple[Matmul, Schedule, Expression | None]
 
 def as_matrix(tensor: torch.Tensor, view: MatrixView, order: list[str]) -> torch.Tensor:
     """The view that MatrixView describes, with its axes in `order`; missing ones get size 1."""
-    picked = tensor[tuple(axis if isinstance(axis, int) else slice(None) for axis in view.axes)]
+    picked = taken(tensor, view)
     names = list(view.extents)
     picked = picked.permute([names.index(axis) for axis in order if axis in names])
     for position, axis in enumerate(order):
@@ -118,7 +118,7 @@ def two_dimensional(m: int, n: int, k: int, *, transposed: bool = True, packed: 
 
 
 def random_case(rng: random.Random, target: CpuTarget) -> Case:
-    """A product with shuffled dimensions, fixed indices and missing batch axes."""
+    """A product with shuffled dimensions, fixed indices, parts of dimensions and missing batch axes."""
     sizes = {
         "m": rng.choice([1, 2, 5, 7, 13, 33, 61]),
         "n": rng.choice([1, 3, 8, 16, 17, 31, 64, 70, 100]),
@@ -137,7 +137,8 @@ def random_case(rng: random.Random, target: CpuTarget) -> Case:
                 rng.shuffle(named)
         elif rng.random() < 0.3:
             named.insert(rng.randrange(len(named) + 1), 1)
-        return MatrixView(tuple(3 if isinstance(x, int) else sizes[x] for x in named), tuple(named))
+        made = MatrixView(tuple(3 if isinstance(x, int) else sizes[x] for x in named), tuple(named))
+        return made if result else widened(made, rng)
 
     def some(axes: list[str]) -> list[str]:
         return [axis for axis in axes if rng.random() < 0.7]
@@ -294,6 +295,8 @@ def test_two_outputs() -> None:
         ),
         (lambda: MatrixView((2, 3), ("m", "m")), "once each"),
         (lambda: MatrixView((2, 3), ("m", 3)), "outside a dimension of size 3"),
+        (lambda: MatrixView((2, 3), ("m", Part("n", 2, 2))), "outside a dimension of size 3"),
+        (lambda: MatrixView((2, 3), ("m", Part("m", 0, 2))), "once each"),
     ],
 )
 def test_impossible_workloads(make: Callable[[], object], message: str) -> None:

@@ -127,6 +127,81 @@ def test_gelu_errs_less_than_eager(spelled_out: bool) -> None:
     torch.testing.assert_close(result.double(), exact, rtol=3e-7, atol=1e-7, equal_nan=True)
 
 
+HALF, ONE = Scalar(0.5, "float32"), Scalar(1.0, "float32")
+LINEAR, CUBIC = Scalar(math.sqrt(2 / math.pi), "float32"), Scalar(0.044715, "float32")
+CUBE = (("multiply", 0, 0), ("multiply", 0, 1), ("multiply", CUBIC, 2), ("add", 0, 3))
+GELU_TANH: dict[str, tuple[tuple[Any, ...], ...]] = {
+    "instruction": (("gelu_tanh", 0),),
+    "operator": (
+        *(*CUBE, ("multiply", 4, LINEAR), ("tanh", 5)),
+        *(("multiply", HALF, 6), ("add", HALF, 7), ("multiply", 0, 8)),
+    ),
+    "half of the operand": (
+        *(*CUBE, ("multiply", LINEAR, 4), ("tanh", 5)),
+        *(("add", 6, ONE), ("multiply", 0, HALF), ("multiply", 8, 7)),
+    ),
+    "half of the result": (
+        *(*CUBE, ("multiply", LINEAR, 4), ("tanh", 5)),
+        *(("add", 6, ONE), ("multiply", 0, 7), ("multiply", HALF, 8)),
+    ),
+    "factored": (
+        *(("multiply", 0, LINEAR), ("multiply", CUBIC, 0), ("multiply", 2, 0), ("add", ONE, 3)),
+        *(("multiply", 1, 4), ("tanh", 5), ("add", ONE, 6), ("multiply", HALF, 0), ("multiply", 8, 7)),
+    ),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("form", GELU_TANH)
+def test_gelu_with_tanh_does_not_cancel_as_eagers_does(form: str, target: str) -> None:
+    special = torch.tensor([math.nan, math.inf, -math.inf, -3e38, 3e38, 1e-40, -0.0])
+    x = torch.cat([torch.linspace(-20, 20, 20_001), torch.linspace(-0.01, 0.01, 10_001), special])
+    expression = expression_of(1, GELU_TANH[form], tuple(x.shape))
+    assert idioms.with_functions(expression).instructions[-1] == Instruction("gelu_tanh", (0,), "float32")
+    cpu, result = get_target(target), torch.zeros_like(x)
+    lanes = cpu.lanes("float32")
+    function = elementwise.build(
+        elementwise.Elementwise(expression), elementwise.Schedule(lanes, 1), cpu, "k"
+    )
+    run({"k": function}, {"k": [x, result]}, cpu)
+    exact = torch.nn.functional.gelu(x.double(), approximate="tanh")
+    torch.testing.assert_close(result.double(), exact, rtol=4e-7, atol=1e-7, equal_nan=True)
+    eager = torch.nn.functional.gelu(x, approximate="tanh")
+    tail = (x < -1) & (x > -20)
+    assert (result - exact)[tail].abs().max() <= (eager - exact)[tail].abs().max()
+
+
+def test_what_only_resembles_gelu_with_tanh_is_left_alone() -> None:
+    end = (("add", 7, ONE), ("multiply", 0, HALF), ("multiply", 9, 8))
+    wrong = (
+        (
+            ("multiply", 0, 0),
+            ("multiply", 1, 2),
+            ("multiply", CUBIC, 3),
+            ("add", 0, 4),
+            ("multiply", LINEAR, 5),
+        ),
+        (
+            ("multiply", 0, 0),
+            ("multiply", 0, 2),
+            ("multiply", HALF, 3),
+            ("add", 0, 4),
+            ("multiply", LINEAR, 5),
+        ),
+        (
+            ("multiply", 0, 0),
+            ("multiply", 0, 2),
+            ("multiply", CUBIC, 3),
+            ("add", 1, 4),
+            ("multiply", LINEAR, 5),
+        ),
+        (("multiply", 0, 0), ("multiply", 0, 2), ("multiply", CUBIC, 3), ("add", 0, 4), ("multiply", ONE, 5)),
+    )
+    for formula in wrong:
+        expression = expression_of(2, (*formula, ("tanh", 6), *end), (4,))
+        assert idioms.with_gelu_tanh(expression) == expression
+
+
 def test_what_only_resembles_gelu_is_left_alone() -> None:
     half, one, root = (Scalar(value, "float32") for value in (0.5, 1.0, math.sqrt(0.5)))
     formula = (("erf", 2), ("multiply", 3, half), ("add", half, 4))

@@ -138,7 +138,8 @@ def _tuples(call: relax.Call) -> list[relax.Tuple]:
     return [arg for arg in call.args[1:] if isinstance(arg, relax.Tuple)]
 
 
-def _moved(node: Node, access: Access) -> Access | None:
+def moved(node: Node, access: Access) -> Access | None:
+    """Return what a move makes of an access to its operand; None where strides cannot say it."""
     if node.op == "reshape":
         return access.reshaped(node.output.shape)
     if node.op == "permute_dims":
@@ -177,7 +178,7 @@ class AccessMap:
         self._known[tensor] = found
         for link in reversed(chain):
             assert link.node is not None
-            access = _moved(link.node, found[1])
+            access = moved(link.node, found[1])
             found = (link, stored(link)) if access is None else (found[0], access)
             self._known[link] = found
         return found

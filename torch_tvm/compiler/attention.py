@@ -1,15 +1,16 @@
 """Finds softmax(f(Q K^T)) V among the nodes of a graph and makes one node of it.
 
 f is whatever element-wise nodes stand between the first product and the softmax: scale, mask, causal mask. The scores
-must be needed nowhere else.
+must be needed nowhere else. Where keys and values of fewer heads were repeated for the heads of queries, the node gets
+the dims from before the repeated ones were merged: the kernel then reads shared heads where they lie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from .access import rebroadcast
+from .access import is_move, rebroadcast
 from .fusion import MAX_NODES, MAX_OPERANDS
 from .graph import Graph, Node, Tensor
 from .masks import diagonal
@@ -79,9 +80,11 @@ class _Finder:
         if found is None:
             return
         product, steps = found
-        node = _attention_node(product, steps, scores, context)
-        if node is not None:
-            self._substitute([product, *steps, softmax, context], node)
+        for batch in _batches(product, context):
+            node = _attention_node(product, steps, scores, context, batch)
+            if node is not None:
+                self._substitute([product, *steps, softmax, context], node)
+                return
 
     def _only_user(self, weights: Tensor) -> Node | None:
         """Return the product that alone reads the weights, as its left operand, perhaps reshaped."""
@@ -124,24 +127,59 @@ class _Finder:
         return (product, steps) if private and inside.isdisjoint(self._outputs) else None
 
     def _substitute(self, gone: list[Node], node: AttentionNode) -> None:
-        dropped = set(gone)
+        """Put a node in the place of others, with reshapes of its operands before it and one of its result behind it."""
+        dropped, context = set(gone), gone[-1]
         for tensor in {arg for old in gone for arg in old.args}:
             tensor.users = [user for user in tensor.users if user not in dropped]
-        for tensor in dict.fromkeys(node.args):
-            tensor.users.append(node)
-            tensor.users.sort(key=lambda user: user.index)
-        node.output.node = node
-        position = self._graph.nodes.index(gone[-1])
-        self._graph.nodes[position] = node
+        known = set(self._graph.nodes)
+        made = [t.node for t in node.args if t.node is not None and t.node not in known]
+        made.append(node)
+        if node.output is not context.output:
+            made.append(_reshape(node.output, context.output, context))
+        context.output.node = made[-1]
+        position = self._graph.nodes.index(context)
+        self._graph.nodes[position : position + 1] = made
         self._graph.nodes[:] = [other for other in self._graph.nodes if other not in dropped]
+        for index, other in enumerate(self._graph.nodes):
+            other.index = index
+        for new in made:
+            for tensor in dict.fromkeys(new.args):
+                tensor.users.append(new)
+                tensor.users.sort(key=lambda user: user.index)
 
 
-def _attention_node(product: Node, steps: list[Node], scores: Tensor, context: Node) -> AttentionNode | None:
-    """Make the node; None if the products' batches do not fit together or the kernel cannot compute f."""
+def _batches(product: Node, context: Node) -> Iterator[tuple[int, ...]]:
+    """Give the batch dims that the attention could have, the best first."""
     batch = context.output.shape[:-2]
+    for operand in (product.args[1], context.args[1]):
+        node = operand.node
+        if node is None or node.op != "reshape":
+            continue
+        (source,) = node.args
+        if size_of(source.shape[:-2]) == size_of(batch) and _is_repeated(source):
+            yield source.shape[:-2]
+    yield batch
+
+
+def _is_repeated(tensor: Tensor) -> bool:
+    """Say whether a tensor is a view of one that was broadcast."""
+    while tensor.node is not None and is_move(tensor.node):
+        if tensor.node.op == "broadcast_to":
+            return True
+        tensor = tensor.node.args[0]
+    return False
+
+
+def _attention_node(
+    product: Node, steps: list[Node], scores: Tensor, context: Node, batch: tuple[int, ...]
+) -> AttentionNode | None:
+    """Make the node; None if the products' batches do not fit `batch` or the kernel cannot compute f."""
     space = (*batch, *scores.shape[-2:])
     query, key = (_with_batch(arg, product, batch) for arg in product.args)
-    if query is None or key is None or size_of(space) != scores.size or context.output.size == 0:
+    value = _with_batch(context.args[1], context, batch)
+    if query is None or key is None or value is None:
+        return None
+    if size_of(space) != scores.size or context.output.size == 0:
         return None
     inside = {product.output, *(step.output for step in steps)}
     others: list[Tensor] = []
@@ -152,35 +190,46 @@ def _attention_node(product: Node, steps: list[Node], scores: Tensor, context: N
             if rebroadcast(arg.shape, step.output.shape, space) is None:
                 return None
             others.append(arg)
-    tensors = [query, key, context.args[1], *inside, context.output]
+    tensors = [query, key, value, *inside, context.output]
     if len({t.dtype for t in tensors}) != 1 or scores.dtype not in ("float32", "float64"):
         return None
     if len(set(others)) > MAX_OPERANDS or len(steps) > MAX_NODES:
         return None
-    return AttentionNode(
+    node = AttentionNode(
         "torch_tvm.attention",
-        (query, key, context.args[1], *dict.fromkeys(others)),
+        (query, key, value, *dict.fromkeys(others)),
         context.call,
         context.index,
-        context.outputs,
         product=product.output,
         steps=steps,
         scores=scores,
         diagonal=diagonal(scores),
     )
+    result = context.output
+    if batch != result.shape[:-2]:
+        shape = (*batch, *result.shape[-2:])
+        result = Tensor("node", shape, result.dtype, 0, result.weight_only)
+    result.node = node
+    node.outputs.append(result)
+    return node
 
 
 def _with_batch(tensor: Tensor, product: Node, batch: tuple[int, ...]) -> Tensor | None:
-    """Return an operand of a product with the batch dims of another product's result."""
+    """Return an operand of a product as one of a product with other batch dims of as many elements."""
     own = product.output.shape[:-2]
     if own == batch or len(tensor.shape) == 2:
         return tensor
     shape = (*batch, *tensor.shape[-2:])
     if tensor.shape[:-2] != own or size_of(own) != size_of(batch):
         return None
-    if tensor.node is not None and tensor.node.op == "reshape" and tensor.node.args[0].shape == shape:
-        return tensor.node.args[0]
-    reshape = Node("reshape", (tensor,), product.call, product.index)
-    reshape.outputs.append(Tensor("node", shape, tensor.dtype, 0, tensor.weight_only, reshape))
-    tensor.users.append(reshape)
-    return reshape.output
+    if tensor.node is not None and tensor.node.op == "reshape":
+        (tensor,) = tensor.node.args
+    if tensor.shape == shape:
+        return tensor
+    reshaped = Tensor("node", shape, tensor.dtype, 0, tensor.weight_only)
+    reshaped.node = _reshape(tensor, reshaped, product)
+    return reshaped
+
+
+def _reshape(source: Tensor, result: Tensor, near: Node) -> Node:
+    return Node("reshape", (source,), near.call, near.index, [result])

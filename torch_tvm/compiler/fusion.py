@@ -8,12 +8,13 @@ as many elements. What a group computes in between is then needed nowhere else, 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from .access import is_move, rebroadcast
 from .graph import Graph, Node, Tensor
+from .rewrite import merged_dims
 
 # Bounds that keep one kernel's code and compile time small; no network tried comes near them.
 MAX_NODES = 48
@@ -214,11 +215,21 @@ class Fusion:
         waiting = group.operands()
         while waiting:
             chain = self._producer(group, waiting.pop())
-            if chain and self._joins(group, chain[-1], chain[:-1]):
+            if chain and (self._joins(group, chain[-1], chain[:-1]) or self._refines(group, chain)):
                 group.nodes += chain
                 group.nodes.sort(key=lambda node: node.index)
                 self._taken.update(chain)
                 waiting += [arg for arg in chain[-1].args if arg.scalar is None]
+
+    def _refines(self, group: Group, chain: list[Node]) -> bool:
+        """Let an element-wise group run over the dims that a producer splits its own into, if that lets it join."""
+        coarse, fine = group.shape, chain[-1].output.shape
+        if group.anchored or merged_dims(fine, coarse) is None:
+            return False
+        group.shape = fine
+        if None in _operand_shapes(group) or not self._joins(group, chain[-1], chain[:-1]):
+            group.shape = coarse
+        return group.shape == fine
 
     def _producer(self, group: Group, operand: Tensor) -> list[Node]:
         """Return the element-wise node that computes an operand for this group alone, after reshapes of its result."""
@@ -259,19 +270,47 @@ class Fusion:
         group.source.sort(key=lambda node: node.index)
 
     def _take_permutation(self, group: Group) -> None:
-        """Store the result as the only node that reads it, a permutation, would."""
+        """Store the result as the only node that reads it, a permutation, would; reshapes in between may merge dims."""
+        nodes: list[Node] = []
         result = group.output
-        if len(result.users) != 1 or result in self._outputs or result.shape != group.shape:
+        while not nodes or is_reshape(nodes[-1]):
+            if len(result.users) != 1 or result in self._outputs:
+                return
+            nodes.append(result.users[0])
+            result = nodes[-1].output
+        last = nodes[-1]
+        if last.op != "permute_dims" or last.attrs.axes is None:
             return
-        node = result.users[0]
-        if node.op != "permute_dims" or node.attrs.axes is None:
+        order = _split_order([int(axis) for axis in last.attrs.axes], last.args[0].shape, group.shape)
+        if order is None:
             return
-        order = tuple(int(axis) for axis in node.attrs.axes)
-        if order[-1] != len(order) - 1 or not all(_keeps_order(t.shape, order) for t in group.operands()):
+        in_order = all(shape is not None and _keeps_order(shape, order) for shape in _operand_shapes(group))
+        if order[-1] != len(order) - 1 or not in_order:
             return
         group.order = order
-        group.nodes.append(node)
-        self._taken.add(node)
+        group.nodes += nodes
+        self._taken.update(nodes)
+
+
+def _split_order(
+    order: Sequence[int], merged: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """Return the permutation of `shape` that a permutation of its reshape is, whose dims are merged dims of `shape` or 1."""
+    if merged == shape:
+        return tuple(order)
+    wide = [axis for axis, size in enumerate(merged) if size != 1]
+    dims = merged_dims(shape, tuple(merged[axis] for axis in wide))
+    if dims is None:
+        return None
+    parts = dict(zip(wide, dims, strict=True))
+    return tuple(part for axis in order for part in parts.get(axis, []))
+
+
+def _operand_shapes(group: Group) -> list[tuple[int, ...] | None]:
+    """Shapes that a group's operands have over its iteration space; None for one that cannot broadcast to it."""
+    outside = set(group.operands())
+    pairs = ((arg, node) for node in group.behind for arg in node.args if arg in outside)
+    return [rebroadcast(arg.shape, node.output.shape, group.shape) for arg, node in pairs]
 
 
 def _keeps_order(shape: tuple[int, ...], order: tuple[int, ...]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch_tvm.kernels import matmul
-from torch_tvm.kernels.matrix_view import MatrixView
+from torch_tvm.kernels.matrix_view import MatrixView, Part
 
 from .access import Access, stored
 from .fusion import Group
@@ -32,20 +32,22 @@ def matrix_view(size: int, access: Access, names: tuple[str, ...]) -> MatrixView
     if any(stride <= 0 for stride, _, _ in dims):
         return None
     shape: list[int] = []
-    axes: list[str | int] = []
+    axes: list[str | int | Part] = []
     offset = access.offset
     for stride, extent, name in sorted(dims, reverse=True):
-        if size % (stride * extent):
+        count, first = size // stride, offset // stride
+        if size % stride or first + extent > count:
             return None
-        outer, index = size // (stride * extent), offset // (stride * extent)
-        offset -= index * stride * extent
-        if offset >= stride:
-            return None
-        if outer > 1:
-            shape.append(outer)
-            axes.append(index)
-        shape.append(extent)
-        axes.append(name)
+        if count % extent or first % extent:
+            shape.append(count)
+            axes.append(Part(name, first, extent))
+        else:
+            if count > extent:
+                shape.append(count // extent)
+                axes.append(first // extent)
+            shape.append(extent)
+            axes.append(name)
+        offset -= first * stride
         size = stride
     if size > 1:
         shape.append(size)

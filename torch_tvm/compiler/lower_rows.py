@@ -101,6 +101,7 @@ def _lower_normalize(lowerer: Lowerer, group: Group) -> None:
         operands.source,
         tuple(plain(node.attrs["axes"])),
         float(node.attrs["epsilon"]),
+        bool(node.attrs["center"]),
         epilogue=operands.epilogue,
         views=operands.views,
         epilogue_views=operands.epilogue_views,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .access import is_move
+from .access import is_move, moved, stored
 from .graph import Node, Tensor
 
 # Larger masks are not looked at: 8192 x 8192 booleans take 0.1 s.
@@ -27,7 +27,42 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "logical_and": np.logical_and,
     "logical_or": np.logical_or,
     "logical_not": np.logical_not,
+    "bitwise_and": np.bitwise_and,
+    "bitwise_or": np.bitwise_or,
+    "bitwise_not": np.bitwise_not,
     "where": np.where,
+}
+
+
+def _concat(node: Node, *parts: np.ndarray) -> np.ndarray:
+    return np.concatenate(parts, int(node.attrs.axis))
+
+
+def _cumsum(node: Node, data: np.ndarray) -> np.ndarray | None:
+    return None if node.attrs["exclusive"] else np.cumsum(data, int(node.attrs["axis"]))
+
+
+def _gather(_: Node, data: np.ndarray, *indices: np.ndarray) -> np.ndarray | None:
+    inside = all(
+        ((index >= 0) & (index < size)).all() for index, size in zip(indices, data.shape, strict=False)
+    )
+    return data[tuple(indices)] if inside else None
+
+
+def _clip(node: Node, data: np.ndarray) -> np.ndarray:
+    low, high = (float(bound.value) for bound in node.call.args[1:3])
+    return np.clip(data, low, high)
+
+
+# Operators that need the operands in their whole shape, or attributes.
+_NODE_FUNCTIONS: dict[str, Callable[..., np.ndarray | None]] = {
+    "concat": _concat,
+    "torch_tvm.cumsum": _cumsum,
+    "torch_tvm.adv_index": _gather,
+    "clip": _clip,
+    "full": lambda node, value: np.broadcast_to(value, node.output.shape),
+    "zeros": lambda node: np.zeros(node.output.shape),
+    "ones": lambda node: np.ones(node.output.shape),
 }
 
 
@@ -106,30 +141,28 @@ class _Known:
             return None
         if is_move(node):
             return _moved(node, self.value(node.args[0]))
-        if node.op not in _FUNCTIONS and node.op != "astype":
-            return None
-        args = [self.value(arg) for arg in node.args]
+        known = node.op in _FUNCTIONS or node.op in _NODE_FUNCTIONS or node.op == "astype"
+        args = [self.value(arg) for arg in node.args] if known else [None]
         if any(arg is None for arg in args):
             return None
-        if node.op == "astype":
-            return args[0].astype(tensor.dtype)  # type: ignore[union-attr]
-        return np.asarray(_FUNCTIONS[node.op](*args))
+        if node.op in _NODE_FUNCTIONS:
+            whole = (np.broadcast_to(value, arg.shape) for value, arg in zip(args, node.args, strict=True))  # type: ignore[arg-type]
+            value = _NODE_FUNCTIONS[node.op](node, *whole)
+        else:
+            value = args[0] if node.op == "astype" else np.asarray(_FUNCTIONS[node.op](*args))
+        return None if value is None else value.astype(tensor.dtype, copy=False)
 
 
 def _moved(node: Node, value: np.ndarray | None) -> np.ndarray | None:
-    """Return what a move makes of a value; a slice is not followed."""
-    if value is None:
-        return None
-    source, target = node.args[0].shape, node.output.shape
-    if node.op == "broadcast_to":
+    """Return what a move makes of a value."""
+    if value is None or node.op == "broadcast_to":
         return value
-    if node.op == "strided_slice":
-        return None
-    whole = np.broadcast_to(value, source)
-    if node.op == "reshape":
-        return whole.reshape(target)
-    axes = node.attrs.axes
-    return whole.transpose(None if axes is None else [int(axis) for axis in axes])
+    source = node.args[0]
+    access = moved(node, stored(source))
+    assert access is not None, "strides say any one move of a stored tensor"
+    whole = np.ascontiguousarray(np.broadcast_to(value, source.shape))
+    strides = [stride * whole.itemsize for stride in access.strides]
+    return np.lib.stride_tricks.as_strided(whole.reshape(-1)[access.offset :], access.shape, strides)
 
 
 def _both(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:

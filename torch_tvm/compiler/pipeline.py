@@ -80,6 +80,7 @@ def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: _Sta
     module = stages.run("decompose", lambda: rewrite(module, num_inputs, passes.DECOMPOSE))
     module = stages.run("channels last", lambda: rewrite(module, num_inputs, passes.LOCAL_CHANNELS_LAST))
     if opt_level >= 2:
+        module = stages.run("idioms", lambda: rewrite(module, num_inputs, passes.IDIOMS))
         module = stages.run("fold weights", lambda: rewrite(module, num_inputs, passes.FOLD_WEIGHTS))
     rules = {**passes.CLEAN, **passes.REORDER} if opt_level >= 2 else passes.CLEAN
     module = stages.run("simplify", lambda: rewrite_to_fixpoint(module, num_inputs, rules))
@@ -126,7 +127,7 @@ def lower_function(
     share_prefixes(graph)
     if opt_level >= 1:
         stages.run("attention", lambda: find_attention(graph, is_elementwise))
-        stages.run("combine", lambda: combine_products(graph))
+        stages.run("combine", lambda: combine_products(graph, is_elementwise))
     fusion = Fusion(graph, find_family, is_elementwise, opt_level >= 1)
     groups = stages.run("fusion", fusion.partition)
     winograd = str(options.get("winograd", "auto")) if opt_level >= 3 else "off"

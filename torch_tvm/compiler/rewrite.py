@@ -46,6 +46,23 @@ def size_of(shape: tuple[int, ...]) -> int:
     return size
 
 
+def merged_dims(before: tuple[int, ...], after: tuple[int, ...]) -> list[list[int]] | None:
+    """Return the dims of `before` that each dim of its reshape `after` consists of; None if any was split."""
+    groups: list[list[int]] = []
+    axis = 0
+    for size in after:
+        group: list[int] = []
+        product = 1
+        while axis < len(before) and (product < size or not group):
+            group.append(axis)
+            product *= before[axis]
+            axis += 1
+        if product != size:
+            return None
+        groups.append(group)
+    return groups if axis == len(before) else None
+
+
 class Block:
     """What rules may ask about the function that is being made."""
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from dataclasses import replace
 
 from torch_tvm.kernels.expression import Expression, Instruction, Scalar, ValueId
 
 _SQRT_HALF = math.sqrt(0.5)
+_GELU_LINEAR, _GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
 @functools.lru_cache(maxsize=1024)
 def with_functions(expression: Expression) -> Expression:
-    """Compute float32 gelu and silu as such."""
-    return with_gelu(with_silu(expression))
+    """Compute float32 gelu, its approximation with tanh, and silu as such."""
+    return with_gelu_tanh(with_gelu(with_silu(expression)))
 
 
 def with_silu(expression: Expression) -> Expression:
@@ -81,6 +83,67 @@ def _gelu_operand(expression: Expression, last: Instruction) -> ValueId | None:
     return None
 
 
+def with_gelu_tanh(expression: Expression) -> Expression:
+    """Compute float32 gelu with tanh, 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), by its own instruction."""
+    if not any(step.op == "tanh" and step.dtype == "float32" for step in expression.instructions):
+        return expression
+    found = (_gelu_tanh_operand(expression, step) for step in expression.instructions)
+    steps = tuple(
+        step if operand is None else Instruction("gelu_tanh", (operand,), "float32")
+        for step, operand in zip(expression.instructions, found, strict=True)
+    )
+    return replace(expression, instructions=steps)
+
+
+def _gelu_tanh_operand(expression: Expression, last: Instruction) -> ValueId | None:
+    """Return x if the instruction is x (0.5 + 0.5 t), (0.5 x) (1 + t) or 0.5 (x (1 + t)) with the gelu's tanh t of x."""
+    if last.op != "multiply" or last.dtype != "float32":
+        return None
+    for one, two in (last.args, last.args[::-1]):
+        candidates = [
+            (one, _other(expression, _other(expression, two, "add", 0.5), "multiply", 0.5)),
+            (_other(expression, one, "multiply", 0.5), _other(expression, two, "add", 1.0)),
+        ]
+        inner = _step(expression, two, "multiply") if _is_constant(one, 0.5) else None
+        if inner is not None:
+            pairs = (inner.args, inner.args[::-1])
+            candidates += [(x, _other(expression, sum_, "add", 1.0)) for x, sum_ in pairs]
+        for x, value in candidates:
+            tanh = _step(expression, value, "tanh")
+            if tanh is not None and isinstance(x, ValueId) and _is_cubic(expression, tanh.args[0], x):
+                return x
+    return None
+
+
+def _is_cubic(expression: Expression, value: ValueId | Scalar, x: ValueId) -> bool:
+    """Say whether a value is c (x + d x^3) or (c x) (1 + d x^2) with the constants of gelu."""
+    total = _step(expression, _other(expression, value, "multiply", _GELU_LINEAR), "add")
+    if total is not None:
+        parts = (total.args, total.args[::-1])
+        cubes = [_other(expression, part, "multiply", _GELU_CUBIC) for own, part in parts if own == x]
+        return any(_powers(expression, cube, x) == {x: 3} for cube in cubes)
+    product = _step(expression, value, "multiply")
+    for one, two in (product.args, product.args[::-1]) if product is not None else ():
+        if _other(expression, one, "multiply", _GELU_LINEAR) == x:
+            powers = _powers(expression, _other(expression, two, "add", 1.0), x)
+            others = [factor for factor in powers.elements() if factor != x]
+            return powers[x] == 2 and len(others) == 1 and _is_constant(others[0], _GELU_CUBIC)
+    return False
+
+
+def _powers(expression: Expression, value: ValueId | Scalar | None, x: ValueId) -> Counter[ValueId | Scalar]:
+    """Count the factors of a product; x is one, whatever it is made of."""
+    step = _step(expression, value, "multiply") if value != x else None
+    if step is None:
+        return Counter() if value is None else Counter([value])
+    left, right = (_powers(expression, factor, x) for factor in step.args)
+    return left + right
+
+
+def _is_constant(value: ValueId | Scalar | None, constant: float) -> bool:
+    return isinstance(value, Scalar) and math.isclose(value.value, constant, rel_tol=1e-7)
+
+
 def _step(expression: Expression, value: ValueId | Scalar | None, op: str) -> Instruction | None:
     """Return the instruction that defines the value if it applies `op`."""
     if not isinstance(value, ValueId) or value < len(expression.inputs):
@@ -97,6 +160,6 @@ def _other(
     if step is None:
         return None
     for one, two in (step.args, step.args[::-1]):
-        if isinstance(one, Scalar) and math.isclose(one.value, constant, rel_tol=1e-7):
+        if _is_constant(one, constant):
             return two
     return None

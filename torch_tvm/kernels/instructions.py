@@ -401,6 +401,11 @@ def _gelu(s: _Scope, x: Value) -> Value:
 
 
 def _gelu_tanh(s: _Scope, x: Value) -> Value:
+    """x / (1 + e^-2u) in float32, which is x (1 + tanh(u)) / 2 without the cancellation where tanh nears -1."""
+    if s.held == "float32":
+        linear, cubic = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
+        twice = s.hold(x * s.hold(s.const(linear) + s.const(cubic) * s.hold(x * x)))
+        return s.round(T.Div(x, vector_math.logistic_denominator(twice, s.lanes)))
     cube = s.exact(s.exact(x * x) * x)
     inner = s.hold(s.const(math.sqrt(2.0 / math.pi)) * (x + s.exact(s.const(0.044715) * cube)))
     tanh = vector_math.call("tanh", (inner,), s.held, s.lanes)

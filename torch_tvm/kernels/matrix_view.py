@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch_tvm.kernels import tir
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some indices of a dimension of a tensor: `size` of them from `first` on, over which an axis runs."""
+
+    axis: str
+    first: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -17,8 +26,8 @@ class MatrixView:
     shape
         Shape of the tensor.
     axes
-        What each dimension of the tensor runs over: "m", "n" or "k", a batch axis "b0", "b1" ..., or an int when the
-        view takes that one index.
+        What each dimension of the tensor runs over: "m", "n" or "k", a batch axis "b0", "b1" ..., a `Part` when the view
+        takes some indices of it, or an int when it takes one.
 
     Examples
     --------
@@ -29,40 +38,53 @@ class MatrixView:
     >>> queries = MatrixView((8, 128, 3, 12, 64), ("b0", "m", 0, "b1", "k"))
     >>> queries.extents
     {'b0': 8, 'm': 128, 'b1': 12, 'k': 64}
+
+    Keys of 4 heads that lie behind queries of 12 and before values of 4:
+
+    >>> from torch_tvm.kernels.matrix_view import Part
+    >>> MatrixView((128, 20, 64), ("m", Part("b0", 12, 4), "k")).extents
+    {'m': 128, 'b0': 4, 'k': 64}
     """
 
     shape: tuple[int, ...]
-    axes: tuple[str | int, ...]
+    axes: tuple[str | int | Part, ...]
 
     def __post_init__(self) -> None:
-        """Check that every dimension is named once and every fixed index exists."""
-        names = [axis for axis in self.axes if isinstance(axis, str)]
+        """Check that every dimension is named once and every index exists."""
+        names = [name for axis in self.axes if (name := _name(axis)) is not None]
         if len(self.shape) != len(self.axes) or len(set(names)) != len(names):
             raise ValueError(f"axes {self.axes} do not name the dimensions of shape {self.shape} once each")
         for size, axis in zip(self.shape, self.axes, strict=True):
-            if isinstance(axis, int) and not 0 <= axis < size:
+            first, count = _range(axis, size)
+            if first < 0 or count < 0 or first + count > size:
                 raise ValueError(f"index {axis} is outside a dimension of size {size} in {self}")
 
     @property
     def extents(self) -> dict[str, int]:
         """Size of each axis that the view runs over."""
         pairs = zip(self.axes, self.shape, strict=True)
-        return {axis: size for axis, size in pairs if isinstance(axis, str)}
+        return {name: _range(axis, size)[1] for axis, size in pairs if (name := _name(axis)) is not None}
 
     @property
-    def inner(self) -> str | int:
-        """The axis that is contiguous in memory."""
-        return self.axes[-1]
+    def inner(self) -> str | None:
+        """The axis that is contiguous in memory, if there is one."""
+        return _name(self.axes[-1])
 
     def index(self, position: Mapping[str, tir.Index]) -> list[tir.Index]:
         """Return the tensor's index for a position along each axis."""
-        return [axis if isinstance(axis, int) else position[axis] for axis in self.axes]
+        found: list[tir.Index] = []
+        for axis in self.axes:
+            if isinstance(axis, Part):
+                found.append(position[axis.axis] + axis.first)
+            else:
+                found.append(axis if isinstance(axis, int) else position[axis])
+        return found
 
     def stride(self, axis: str) -> int:
         """Elements between neighbours along an axis."""
         stride = 1
-        for size, name in zip(reversed(self.shape), reversed(self.axes), strict=True):
-            if name == axis:
+        for size, own in zip(reversed(self.shape), reversed(self.axes), strict=True):
+            if _name(own) == axis:
                 return stride
             stride *= size
         raise KeyError(axis)
@@ -72,19 +94,41 @@ class MatrixView:
         extents = self.extents
         if outer not in extents:
             return None
-        if extents[inner] == 1:
+        if extents[inner] == 1 and inner in self.axes:
             kept = [(n, axis) for n, axis in zip(self.shape, self.axes, strict=True) if axis != inner]
-            shape, axes = [n for n, _ in kept], [axis for _, axis in kept]
-            return MatrixView(tuple(shape), tuple(inner if axis == outer else axis for axis in axes))
-        position = self.axes.index(outer)
-        if self.axes[position + 1 : position + 2] != (inner,):
+            return MatrixView(tuple(n for n, _ in kept), tuple(axis for _, axis in kept)).renamed(
+                {outer: inner}
+            )
+        names = [_name(axis) for axis in self.axes]
+        position = names.index(outer)
+        if names[position + 1 : position + 2] != [inner] or self.axes[position + 1] != inner:
             return None
-        rows = self.shape[position] * self.shape[position + 1]
+        size = self.shape[position + 1]
+        first, count = _range(self.axes[position], self.shape[position])
+        rows = self.shape[position] * size
+        axis = inner if count == self.shape[position] else Part(inner, first * size, count * size)
         return MatrixView(
             (*self.shape[:position], rows, *self.shape[position + 2 :]),
-            (*self.axes[:position], inner, *self.axes[position + 2 :]),
+            (*self.axes[:position], axis, *self.axes[position + 2 :]),
         )
 
     def renamed(self, names: Mapping[str, str]) -> MatrixView:
         """Return the view with other names for some axes."""
-        return MatrixView(self.shape, tuple(names.get(a, a) if isinstance(a, str) else a for a in self.axes))
+
+        def name(axis: str | int | Part) -> str | int | Part:
+            if isinstance(axis, Part):
+                return replace(axis, axis=names.get(axis.axis, axis.axis))
+            return names.get(axis, axis) if isinstance(axis, str) else axis
+
+        return MatrixView(self.shape, tuple(name(axis) for axis in self.axes))
+
+
+def _name(axis: str | int | Part) -> str | None:
+    return axis.axis if isinstance(axis, Part) else axis if isinstance(axis, str) else None
+
+
+def _range(axis: str | int | Part, size: int) -> tuple[int, int]:
+    """First index that is taken of a dimension, and how many."""
+    if isinstance(axis, Part):
+        return axis.first, axis.size
+    return (axis, 1) if isinstance(axis, int) else (0, size)

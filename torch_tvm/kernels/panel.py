@@ -72,7 +72,7 @@ class PanelCopy:
     rows: int
     columns: int
     width: int
-    inner: str | int
+    inner: str | None
     dtype: str
     lanes: int
     load: Callable[[tir.Index, tir.Index, int], tir.Value]

@@ -38,12 +38,13 @@ def _adaptive_max(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
 
 
 def _normalize(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
-    """(data - mean) / sqrt(variance + epsilon) over some axes."""
+    """(data - mean) / sqrt(variance + epsilon) over some axes; without `center` the mean counts as zero."""
     axes, count = attrs["axes"], 1
     for axis in axes:
         count = count * data.shape[axis]
     count = tirx.Cast(str(data.dtype), count)
-    centred = topi.subtract(data, topi.divide(topi.sum(data, axes, keepdims=True), count))
+    mean = topi.divide(topi.sum(data, axes, keepdims=True), count)
+    centred = topi.subtract(data, mean) if attrs["center"] else data
     variance = topi.divide(topi.sum(topi.multiply(centred, centred), axes, keepdims=True), count)
     epsilon = tirx.const(attrs["epsilon"], str(data.dtype))
     return topi.multiply(centred, topi.rsqrt(topi.add(variance, epsilon)))

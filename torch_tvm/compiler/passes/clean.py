@@ -10,7 +10,7 @@ from tvm import relax
 from tvm.relax import op
 
 from ..expressions import FILLED, OPERATORS
-from ..rewrite import Rule, Site, ints, is_constant, size_of
+from ..rewrite import Rule, Site, ints, is_constant, merged_dims, size_of
 from .layout import TO_NCHW
 
 
@@ -33,9 +33,14 @@ def _permute(site: Site) -> relax.Expr | None:
 
 
 def _permute_unmerged(site: Site, merged: relax.Call, order: Sequence[int]) -> relax.Expr | None:
-    """Permute before dims are merged, not behind: the reshape may then meet the product or reshape that undoes it."""
+    """Permute before dims are merged, not behind: the reshape may then meet the product or reshape that undoes it.
+
+    Not before dims of an element-wise result are merged: that permutation can sink below what reads it.
+    """
+    if site.block.definition(merged.args[0], *OPERATORS) is not None:
+        return None
     before = site.shape(merged.args[0])
-    groups = _merged_dims(before, site.shape())
+    groups = merged_dims(before, site.shape())
     if groups is None or all(sum(before[axis] != 1 for axis in group) <= 1 for group in groups):
         return None
     moved = op.permute_dims(merged.args[0], [axis for position in order for axis in groups[position]])
@@ -62,30 +67,13 @@ def _unmerged(site: Site, moved: relax.Call, shape: tuple[int, ...]) -> relax.Ex
     if merged is None or moved.attrs.axes is None:
         return None
     before = site.shape(merged.args[0])
-    groups = _merged_dims(before, site.shape(moved.args[0]))
+    groups = merged_dims(before, site.shape(moved.args[0]))
     if groups is None:
         return None
     order = [axis for position in ints(moved.attrs.axes) for axis in groups[position]]
     if tuple(before[axis] for axis in order) != shape:
         return None
     return op.permute_dims(merged.args[0], order)
-
-
-def _merged_dims(before: tuple[int, ...], after: tuple[int, ...]) -> list[list[int]] | None:
-    """Return the dims of `before` that each dim of its reshape `after` consists of; None if any was split."""
-    groups: list[list[int]] = []
-    axis = 0
-    for size in after:
-        group: list[int] = []
-        product = 1
-        while axis < len(before) and (product < size or not group):
-            group.append(axis)
-            product *= before[axis]
-            axis += 1
-        if product != size:
-            return None
-        groups.append(group)
-    return groups if axis == len(before) else None
 
 
 def _matmul(site: Site) -> relax.Expr | None:

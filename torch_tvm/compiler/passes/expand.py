@@ -9,7 +9,7 @@ from tvm import relax
 from tvm.relax import op
 
 from ..operators import te_operators
-from ..rewrite import Rule, Site, ints
+from ..rewrite import Rule, Site, ints, size_of
 
 
 def _as_reshape(site: Site) -> relax.Expr:
@@ -33,12 +33,18 @@ def _stack(site: Site) -> relax.Expr:
     return op.concat([site.reshape(field, shape) for field in site.data.fields], axis)
 
 
-def _repeat(site: Site) -> relax.Expr | None:
-    """Repetition along an axis of one element is broadcasting."""
-    axis = site.attrs.axis
-    if axis is None or site.shape()[int(axis)] != 1:
-        return None
-    return op.broadcast_to(site.data, list(site.result_shape()))
+def _repeat(site: Site) -> relax.Expr:
+    """Repeat along an axis by broadcasting an axis behind it: shared heads of attention are then a view."""
+    shape = site.shape()
+    flat = site.attrs.axis is None
+    axis = 0 if flat else int(site.attrs.axis) % len(shape)
+    before, size = ((), size_of(shape)) if flat else (shape[:axis], shape[axis])
+    behind = () if flat else shape[axis + 1 :]
+    repeated = op.broadcast_to(
+        site.reshape(site.data, (*before, size, 1, *behind)),
+        [*before, size, int(site.attrs.repeats), *behind],
+    )
+    return op.reshape(site.emit(repeated), list(site.result_shape()))
 
 
 def _tile(site: Site) -> relax.Expr | None:
@@ -111,7 +117,7 @@ def _affine(site: Site, value: relax.Expr, axes: Sequence[int]) -> relax.Expr:
 
 
 def _normalize(site: Site, data: relax.Expr, axes: Sequence[int]) -> relax.Expr:
-    attrs = {"axes": list(axes), "epsilon": float(site.attrs.epsilon)}
+    attrs = {"axes": list(axes), "epsilon": float(site.attrs.epsilon), "center": True}
     return site.emit(te_operators.call("normalize", [data], attrs))
 
 
