@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,12 @@ def processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def short_name() -> str:
+    """Return the CPU's name as a file name: lower case, words joined by underscores."""
+    words = re.sub(r"\(R\)|\(TM\)", "", processor()).lower()
+    return "_".join(re.findall("[a-z0-9]+", words))
 
 
 def vector_extensions() -> list[str]:

@@ -71,7 +71,8 @@ def arguments(command_line: Sequence[str] | None = None) -> argparse.Namespace:
     )
     options = parser.parse_args(command_line)
     if options.output is None:
-        options.output = RESULTS / f"batch{options.batch}_threads{options.threads}.json"
+        folder = RESULTS / machine.short_name()
+        options.output = folder / f"batch{options.batch}_threads{options.threads}.json"
     options.cpus = sorted(os.sched_getaffinity(0))[: options.threads]
     if len(options.cpus) < options.threads:
         parser.error(f"--threads {options.threads}: this process may use {len(options.cpus)} CPUs")
