@@ -150,6 +150,8 @@ class Schedule:
     prefetch
         Rows that packed panels are prefetched ahead. Where that is a whole panel, the tiles that read a panel share
         the prefetching of the next one, so that memory is never idle.
+    rows_first
+        Whether threads share the rows, each with all panels, rather than the panels.
     """
 
     rows: int
@@ -160,6 +162,7 @@ class Schedule:
     chains: int = 1
     parallel: bool = False
     prefetch: int = 0
+    rows_first: bool = False
 
     @property
     def width(self) -> int:
@@ -180,12 +183,14 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
     tasks = panels * math.prod(workload.batch.values())
     bytes_of_b = _weight_bytes(workload)
     parallel = tiling.worth_threads(workload.flops, bytes_of_b, lanes, threads)
+    rows_first = parallel and _shares_rows(workload, tiles, threads)
+    row_blocks = threads if rows_first else tiling.blocks(tasks, tiles, threads)
     return Schedule(
         rows=rows,
         vectors=vectors,
         lanes=lanes,
         right=right,
-        row_blocks=tiling.blocks(tasks, tiles, threads) if parallel else 1,
+        row_blocks=row_blocks if parallel else 1,
         chains=tiling.chains(rows, vectors, workload.k),
         parallel=parallel,
         prefetch=(
@@ -193,7 +198,20 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
             if workload.packed
             else 0
         ),
+        rows_first=rows_first,
     )
+
+
+def _shares_rows(workload: Matmul, tiles: int, threads: int) -> bool:
+    """Whether threads move less between their caches when they share the rows, and with them both activations.
+
+    What a thread computes of an image it reads again in the next layer, if that shares rows too; else most of it comes from
+    another core's cache. Two cores of an Emerald Rapids, all kernels of MobileNetV2: 3.15 -> 2.70 ms; 24 to 144 channels
+    at 56x56 106 -> 74 us, 576 to 96 at 14x14 91 -> 66, the same number of operations and tiles.
+    """
+    w = workload
+    even = -(-tiles // threads) * threads <= 1.1 * tiles
+    return w.packed and not w.batch and even and w.n * w.k < w.m * (w.n + w.k)
 
 
 def _tile(workload: Matmul, target: CpuTarget, lanes: int, threads: int) -> tuple[int, int]:
@@ -364,9 +382,12 @@ class _Product:
     def emit(self) -> None:
         """Emit the parallel loop over batch, panels and blocks of rows."""
         w, s = self.workload, self.schedule
-        shape = (*w.batch.values(), self.panels, s.row_blocks)
+        inner = (s.row_blocks, self.panels) if s.rows_first else (self.panels, s.row_blocks)
+        shape = (*w.batch.values(), *inner)
         with tir.loop(math.prod(shape), parallel=s.parallel) as task:
             *position, panel, block = tir.unravel(task, shape)
+            if s.rows_first:
+                panel, block = block, panel
             batch = dict(zip(w.batch, position, strict=True))
             if s.right == "direct" and self.ragged and self.panels > 1:
                 with T.If(panel < self.panels - 1):
