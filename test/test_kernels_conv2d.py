@@ -129,6 +129,7 @@ def random_schedule(rng: random.Random, workload: Conv2d, target: CpuTarget) -> 
         parallel=rng.random() < 0.5,
         row_blocks=rng.choice([1, 2]),
         column_blocks=rng.choice([1, 1, 2, 3]),
+        rows_first=workload.pointwise and rng.random() < 0.5,
         border=border,
         passes=1 if schedule.across_groups or workload.depth else passes,
         prefetch=rng.choice([0, 64, steps]),

@@ -155,7 +155,12 @@ def random_case(rng: random.Random, target: CpuTarget) -> Case:
         make = None
     epilogue = make(workload.c.shape, workload.dtype) if make else None
     schedule = default_schedule(workload, target, rng.choice([1, 2, 3]))
-    schedule = dataclasses.replace(schedule, parallel=rng.random() < 0.5, row_blocks=rng.choice([1, 1, 2, 3]))
+    schedule = dataclasses.replace(
+        schedule,
+        parallel=rng.random() < 0.5,
+        row_blocks=rng.choice([1, 1, 2, 3]),
+        rows_first=rng.random() < 0.5,
+    )
     return workload, schedule, epilogue
 
 
@@ -236,6 +241,16 @@ def test_tiny_products_stay_on_one_thread() -> None:
     target = get_target("llvm")
     assert not default_schedule(two_dimensional(4, 32, 32), target, 2).parallel
     assert default_schedule(two_dimensional(128, 768, 768), target, 2).parallel
+
+
+def test_threads_share_the_rows_where_activations_outweigh_weights() -> None:
+    target = get_target(TARGETS[0])
+    for threads in (2, 4):
+        many = default_schedule(two_dimensional(3136, 144, 24), target, threads)
+        assert many.rows_first and many.row_blocks == threads
+    # Weights of 614 KB beside activations of 219 KB; and fewer tiles than threads would keep busy.
+    assert not default_schedule(two_dimensional(49, 160, 960), target, 2).rows_first
+    assert not default_schedule(two_dimensional(196, 96, 64), target, 32).rows_first
 
 
 def test_two_outputs() -> None:

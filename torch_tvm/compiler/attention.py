@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from .access import is_move, rebroadcast
-from .fusion import MAX_NODES, MAX_OPERANDS
+from .access import is_move
 from .graph import Graph, Node, Tensor
 from .masks import diagonal
+from .pairs import find_chain, other_operands
 from .rewrite import size_of
 
 
@@ -76,7 +76,9 @@ class _Finder:
         context = self._only_user(softmax.output)
         if context is None or int(softmax.attrs.axis) % len(scores.shape) != len(scores.shape) - 1:
             return
-        found = self._chain(softmax)
+        found = find_chain(
+            scores, softmax, lambda node: node.op == "matmul", self._is_elementwise, self._outputs
+        )
         if found is None:
             return
         product, steps = found
@@ -96,35 +98,6 @@ class _Finder:
                 return None
             weights = user.output
         return None
-
-    def _chain(self, softmax: Node) -> tuple[Node, list[Node]] | None:
-        """Return the product that the scores come from and the nodes in between, if nothing else reads either."""
-        size = softmax.args[0].size
-        region: set[Node] = set()
-        products: set[Node] = set()
-        waiting = [softmax.args[0]]
-        while waiting:
-            tensor = waiting.pop()
-            node = tensor.node
-            if node is None or node in region or tensor.size != size:
-                continue
-            if node.op == "matmul":
-                products.add(node)
-            elif self._is_elementwise(node) or node.op == "reshape":
-                region.add(node)
-                waiting += node.args
-        if len(products) != 1:
-            return None
-        (product,) = products
-        steps: list[Node] = []
-        inside = {product.output}
-        for node in sorted(region, key=lambda node: node.index):
-            if not inside.isdisjoint(node.args):
-                steps.append(node)
-                inside.add(node.output)
-        readers = {*steps, softmax}
-        private = all(user in readers for tensor in inside for user in tensor.users)
-        return (product, steps) if private and inside.isdisjoint(self._outputs) else None
 
     def _substitute(self, gone: list[Node], node: AttentionNode) -> None:
         """Put a node in the place of others, with reshapes of its operands before it and one of its result behind it."""
@@ -181,23 +154,14 @@ def _attention_node(
         return None
     if size_of(space) != scores.size or context.output.size == 0:
         return None
-    inside = {product.output, *(step.output for step in steps)}
-    others: list[Tensor] = []
-    for step in steps:
-        for arg in step.args:
-            if arg in inside or arg.scalar is not None:
-                continue
-            if rebroadcast(arg.shape, step.output.shape, space) is None:
-                return None
-            others.append(arg)
+    others = other_operands(steps, product.output, space)
+    inside = [product.output, *(step.output for step in steps)]
     tensors = [query, key, value, *inside, context.output]
-    if len({t.dtype for t in tensors}) != 1 or scores.dtype not in ("float32", "float64"):
-        return None
-    if len(set(others)) > MAX_OPERANDS or len(steps) > MAX_NODES:
+    if others is None or len({t.dtype for t in tensors}) != 1 or scores.dtype not in ("float32", "float64"):
         return None
     node = AttentionNode(
         "torch_tvm.attention",
-        (query, key, value, *dict.fromkeys(others)),
+        (query, key, value, *others),
         context.call,
         context.index,
         product=product.output,

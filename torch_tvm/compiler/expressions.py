@@ -264,11 +264,11 @@ def source(group: Group, accesses: AccessMap) -> tuple[Expression, Operands]:
 
 
 def between(
-    steps: Sequence[Node], first: Tensor, last: Tensor, space: tuple[int, ...], accesses: AccessMap
+    steps: Sequence[Node], first: Tensor, last: Tensor, space: tuple[int, ...], accesses: AccessMap | None
 ) -> tuple[Expression, Operands]:
     """Describe the element-wise nodes that lead from one tensor, input 0, to another over an iteration space.
 
-    Operands may be strided views of what is stored, whose last dim is contiguous.
+    With `accesses` operands may be strided views of what is stored, whose last dim is contiguous.
     """
     maker = _ExpressionMaker(steps, space, accesses, None, unit=True)
     maker.anchor(first, first.dtype)

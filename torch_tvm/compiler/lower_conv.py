@@ -11,7 +11,7 @@ from torch_tvm.kernels.conv_transpose import ConvTranspose
 
 from .access import contiguous_strides
 from .fusion import Group
-from .graph import Node
+from .graph import Node, Tensor
 from .launch import Argument
 from .lower_kernels import (
     FAMILIES,
@@ -29,7 +29,8 @@ from .passes import TO_NHWC
 _MOST_PHASES = 64
 
 
-def _supports(node: Node) -> bool:
+def supports(node: Node) -> bool:
+    """Say whether the kernels take a convolution."""
     return _takes(node, "OI")
 
 
@@ -71,8 +72,9 @@ def _depth(node: Node) -> Depth | None:
     )
 
 
-def _workload(node: Node, layout: str, part: tuple[int, int] | None) -> Conv2d:
-    data, weight = node.args
+def workload_of(node: Node, layout: str = "NHWC", part: tuple[int, int] | None = None) -> Conv2d:
+    """Describe a convolution of a tensor of some layout, or of channels of a larger one."""
+    data, weight = node.args[:2]
     *_, height, width, channels = data.shape
     return Conv2d(
         data.shape[0],
@@ -92,9 +94,8 @@ def _workload(node: Node, layout: str, part: tuple[int, int] | None) -> Conv2d:
     )
 
 
-def _source(lowerer: Lowerer, group: Group) -> tuple[Argument, str, tuple[int, int] | None]:
+def source_of(lowerer: Lowerer, data: Tensor) -> tuple[Argument, str, tuple[int, int] | None]:
     """Return the input, its layout, and which channels of it; a permuted NCHW tensor is read as that."""
-    data = group.root.args[0]
     source, access = lowerer.view(data)
     n, *sizes, c = data.shape
     planar = (n, c, *sizes)
@@ -112,8 +113,8 @@ def _source(lowerer: Lowerer, group: Group) -> tuple[Argument, str, tuple[int, i
 def _lower(lowerer: Lowerer, group: Group) -> None:
     node = group.root
     data, weight = node.args
-    source, layout, part = _source(lowerer, group)
-    workload = _workload(node, layout, part)
+    source, layout, part = source_of(lowerer, data)
+    workload = workload_of(node, layout, part)
     # What is packed at every call must be packed fast.
     algorithms = lowerer.winograd if weight.weight_only else "off"
     if layout == "NCHW":
@@ -145,7 +146,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
 def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
     node = group.root
     data, weight = node.args
-    source, layout, part = _source(lowerer, group)
+    source, layout, part = source_of(lowerer, group.root.args[0])
     if layout != "NHWC":
         source = lowerer.argument(data)
     a = node.attrs
@@ -184,7 +185,7 @@ def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
     )
 
 
-FAMILIES["nn.conv2d"] = Family(_supports, _lower, stores_parts=True)
-FAMILIES["nn.conv3d"] = Family(_supports, _lower, stores_parts=True)
+FAMILIES["nn.conv2d"] = Family(supports, _lower, stores_parts=True)
+FAMILIES["nn.conv3d"] = Family(supports, _lower, stores_parts=True)
 FAMILIES["nn.conv2d_transpose"] = Family(_supports_transposed, _lower_transposed, stores_parts=True)
 FAMILIES["nn.conv3d_transpose"] = FAMILIES["nn.conv2d_transpose"]

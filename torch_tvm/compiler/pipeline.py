@@ -18,6 +18,7 @@ from . import (  # noqa: F401  register their families
     lower_concat,
     lower_conv,
     lower_interleave,
+    lower_inverted_residual,
     lower_matmul,
     lower_rows,
     passes,
@@ -27,6 +28,7 @@ from .combine import combine_products
 from .expressions import is_elementwise
 from .fusion import Fusion
 from .graph import read_graph
+from .inverted_residual import find_inverted_residuals
 from .lower_kernels import Lowerer, find_family
 from .placement import share_prefixes
 from .plan import UncompiledPlan, make_plan
@@ -117,7 +119,7 @@ def lower_function(
     options = dict(options or {})
     opt_level = int(options.get("opt_level", 3))
     stages = _Stages(bool(options.get("debug", False)))
-    target = parse_target(options.get("target") or None)
+    target, threads = parse_target(options.get("target") or None), int(options.get("threads") or 1)
 
     module = stages.run(
         "relay to relax", lambda: relay_to_relax(function, num_inputs, input_orders, output_orders)
@@ -128,10 +130,13 @@ def lower_function(
     if opt_level >= 1:
         stages.run("attention", lambda: find_attention(graph, is_elementwise))
         stages.run("combine", lambda: combine_products(graph, is_elementwise))
+        stages.run(
+            "inverted residuals", lambda: find_inverted_residuals(graph, is_elementwise, target, threads)
+        )
     fusion = Fusion(graph, find_family, is_elementwise, opt_level >= 1)
     groups = stages.run("fusion", fusion.partition)
     winograd = str(options.get("winograd", "auto")) if opt_level >= 3 else "off"
-    lowerer = Lowerer(graph, groups, target, int(options.get("threads") or 1), winograd)
+    lowerer = Lowerer(graph, groups, target, threads, winograd)
     stages.run("lower", lowerer.lower)
     counts = (num_inputs, len(function.params) - num_inputs, len(output_orders))
     plan = stages.run(

@@ -142,7 +142,7 @@ def _emit_pointwise(
 ) -> None:
     product = as_matmul(w)
     flat = matmul.Schedule(
-        s.rows, s.vectors, s.lanes, "packed", s.row_blocks, s.chains, s.parallel, s.prefetch
+        s.rows, s.vectors, s.lanes, "packed", s.row_blocks, s.chains, s.parallel, s.prefetch, s.rows_first
     )
     finish = epilogues.bind(folded, rest, s.lanes)
     rows = View(w.input_shape, (w.pixel_channels, 1), w.first_channel)

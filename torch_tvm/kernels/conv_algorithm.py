@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 from tvm.tirx import PrimFunc
 
-from torch_tvm.kernels import conv2d, matmul, tir, winograd
+from torch_tvm.kernels import conv2d, matmul, tiling, tir, winograd
 from torch_tvm.kernels.conv_shape import Conv2d
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression
@@ -42,8 +42,8 @@ _INPUT_NANOSECONDS = {2: 14.0, 4: 36.0}
 _OUTPUT_NANOSECONDS = {2: 12.0, 4: 33.0}
 # Starting and ending a parallel loop.
 _PARALLEL_NANOSECONDS = 1500.0
-# What a cache holds for one thread beside weights, and for all threads.
-_L2_BYTES, _L3_BYTES = 768 * 1024, 16 * 1024 * 1024
+# What the last cache holds for all threads.
+_L3_BYTES = 16 * 1024 * 1024
 # Bytes a nanosecond: to or from L3 for a thread, from or to memory for all threads.
 _L3_RATE, _MEMORY_RATE = 60.0, 36.0
 # Bytes a nanosecond that a transposing copy reads and writes.
@@ -181,18 +181,18 @@ def _winograd_nanoseconds(w: Conv2d, schedule: winograd.Schedule, threads: int) 
     block_bytes = tiles.patch**2 * product.m * (w.channels + w.filters) * element
     held_by_all = block_bytes * (workers if s.parallel_blocks else 1)
     moved = 2 * block_bytes / (workers if shared else 1)
-    if held_by_all > workers * _L2_BYTES:
-        transforms += moved * (1 - workers * _L2_BYTES / held_by_all) / _L3_RATE
+    if held_by_all > workers * tiling.L2_BYTES:
+        transforms += moved * (1 - workers * tiling.L2_BYTES / held_by_all) / _L3_RATE
     if held_by_all > _L3_BYTES:
         transforms += moved * (1 - _L3_BYTES / held_by_all) * workers / _MEMORY_RATE
     tasks = tiles.patch**2 * -(-w.filters // s.product.width) * s.product.row_blocks
     cycles = matmul.cycles(product, s.product.rows, s.product.vectors, s.lanes)
     computing = cycles / _CYCLES_PER_NANOSECOND * _share(tasks, threads, shared)
     weight_bytes = tiles.patch**2 * w.filters * w.channels * element
-    readers = workers if s.parallel_blocks and weight_bytes > _L2_BYTES else 1
+    readers = workers if s.parallel_blocks and weight_bytes > tiling.L2_BYTES else 1
     first = _overlapped(computing, readers * weight_bytes / _MEMORY_RATE)
     again = computing
-    if weight_bytes > (workers if shared else 1) * _L2_BYTES / 2:
+    if weight_bytes > (workers if shared else 1) * tiling.L2_BYTES / 2:
         again = _overlapped(computing, weight_bytes / (workers if shared else 1) / _L3_RATE)
     rounds = -(-blocks // workers) if s.parallel_blocks else blocks
     loops = 3 * blocks if shared else int(s.parallel_blocks)

@@ -43,6 +43,8 @@ class Schedule:
         Parts of the filters of a convolution across groups.
     across_groups
         Whether a vector holds filters of several groups, as in a depthwise convolution.
+    rows_first
+        Whether threads share the pixels of a pointwise convolution rather than its panels.
     """
 
     rows: int
@@ -57,6 +59,7 @@ class Schedule:
     channel_blocks: int = 1
     across_groups: bool = False
     column_blocks: int = 1
+    rows_first: bool = False
 
     @property
     def width(self) -> int:
@@ -82,6 +85,7 @@ def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> S
         flat.chains,
         flat.parallel,
         flat.prefetch,
+        rows_first=flat.rows_first,
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm.tirx import PrimFunc
@@ -156,42 +157,62 @@ def emit(
     epilogue: epilogues.Epilogue,
 ) -> None:
     """Emit the whole convolution into the kernel that is being built."""
+    tile = (schedule.pixels, schedule.lanes)
     if schedule.border == "peel":
-        _Depthwise(w, schedule, target, source, weight, epilogue).emit(w.batch, None)
+        _emit_images(schedule, Rows(w, *tile, target, source, weight, epilogue), w.batch, None)
         return
     padded = w.with_padding_done()
     with tir.loop(w.batch) as image:
         copy = T.alloc_buffer(padded.input_shape, w.dtype, align=64)
         copy_padded(w, source, image, copy, schedule.lanes, parallel=schedule.parallel)
-        _Depthwise(padded, schedule, target, copy, weight, epilogue).emit(1, image)
+        _emit_images(schedule, Rows(padded, *tile, target, copy, weight, epilogue), 1, image)
+
+
+def _emit_images(s: Schedule, rows: Rows, images: int, number: tir.Index | None) -> None:
+    """Emit the loops over images, blocks of channels and rows; `number` is the image in the output if not the input's."""
+    w = rows.workload
+    shape = (images, s.row_blocks, s.channel_blocks)
+    vectors = -(-w.filters // s.lanes)
+    with tir.loop(math.prod(shape), parallel=s.parallel) as task:
+        image, block, part = tir.unravel(task, shape)
+        outer = image if number is None else number
+        low, high = block * w.out_rows // s.row_blocks, (block + 1) * w.out_rows // s.row_blocks
+        first, last = part * vectors // s.channel_blocks, (part + 1) * vectors // s.channel_blocks
+        with tir.loop_between(low, high) as y:
+            rows.emit(image, outer, y, (first, last))
 
 
 @dataclass(frozen=True)
-class _Depthwise:
-    """Emits the loops over images, rows, tiles of pixels and channels."""
+class Rows:
+    """Emits rows of a depthwise convolution, in tiles of at most `pixels` pixels.
+
+    Parameters
+    ----------
+    source
+        The input; only pixels inside the image are read.
+    weight
+        Packed weights.
+    where
+        Where in `source` [image, row of all planes, column, channel] lies; `None`: there.
+    """
 
     workload: Conv2d
-    schedule: Schedule
+    pixels: int
+    lanes: int
     target: CpuTarget
     source: tir.Buffer
     weight: tir.Buffer
     epilogue: epilogues.Epilogue
+    where: Callable[[list[tir.Index]], list[tir.Index]] | None = None
 
-    def emit(self, images: int, number: tir.Index | None) -> None:
-        """Emit all loops; `number` is the image in the output where it is not that of the input."""
-        w, s = self.workload, self.schedule
-        shape = (images, s.row_blocks, s.channel_blocks)
-        vectors = -(-w.filters // s.lanes)
-        with tir.loop(math.prod(shape), parallel=s.parallel) as task:
-            image, block, part = tir.unravel(task, shape)
-            outer = image if number is None else number
-            low, high = block * w.out_rows // s.row_blocks, (block + 1) * w.out_rows // s.row_blocks
-            first, last = part * vectors // s.channel_blocks, (part + 1) * vectors // s.channel_blocks
-            with tir.loop_between(low, high) as y:
-                for tile in row_tiles(w, s.pixels):
-                    with tir.loop(tile.count) as i:
-                        at = tile.first + i * tile.size
-                        self._channels(image, [outer, *w.output_row(y)], y, tile, at, (first, last))
+    def emit(
+        self, image: tir.Index, outer: tir.Index, y: tir.Index, vectors: tuple[tir.Index, tir.Index]
+    ) -> None:
+        """Emit row `y` of an image, number `outer` in the output, for vectors (from, to) of filters."""
+        for tile in row_tiles(self.workload, self.pixels):
+            with tir.loop(tile.count) as i:
+                at = tile.first + i * tile.size
+                self._channels(image, [outer, *self.workload.output_row(y)], y, tile, at, vectors)
 
     def _channels(
         self,
@@ -203,20 +224,20 @@ class _Depthwise:
         vectors: tuple[tir.Index, tir.Index],
     ) -> None:
         """Emit the loop over vectors of filters, the innermost: it runs along memory."""
-        w, s = self.workload, self.schedule
+        w, lanes = self.workload, self.lanes
 
         def vector(filter_: tir.Index, count: int) -> None:
             sums = self._sum(image, y, tile, first, filter_, count)
             for pixel in range(tile.size):
                 self.epilogue.store(sums[pixel], [*outer, first + pixel, filter_], count)
 
-        whole, rest = divmod(w.filters, s.lanes)
+        whole, rest = divmod(w.filters, lanes)
         if whole:
             with tir.loop_between(vectors[0], T.min(vectors[1], whole) if rest else vectors[1]) as v:
-                vector(v * s.lanes, s.lanes)
+                vector(v * lanes, lanes)
         if rest:
             with T.If(vectors[1] > whole), T.Then():
-                vector(whole * s.lanes, rest)
+                vector(whole * lanes, rest)
 
     def _sum(
         self,
@@ -227,10 +248,13 @@ class _Depthwise:
         filter_: tir.Index,
         count: int,
     ) -> tir.Accumulators:
-        w, lanes = self.workload, self.schedule.lanes
+        w, lanes = self.workload, self.lanes
         sums = tir.Accumulators(tile.size, w.dtype, lanes)
         sums.fill(tir.constant(0, w.dtype, lanes))
-        source = tir.reshaped(self.source, (w.batch, w.planes * w.height, w.width, w.pixel_channels), w.dtype)
+        source = self.source
+        if self.where is None:
+            shape = (w.batch, w.planes * w.height, w.width, w.pixel_channels)
+            source = tir.reshaped(source, shape, w.dtype)
         with w.loop_inside(y) as (row, r):
             for k in range(w.group_channels):
                 columns: dict[int, tir.Value] = {}
@@ -259,9 +283,10 @@ class _Depthwise:
         count: int,
     ) -> tir.Value:
         """Return channel `k` of the group of each of `count` filters, for a pixel of the input."""
-        w, lanes = self.workload, self.schedule.lanes
+        w, lanes = self.workload, self.lanes
         if w.group_channels == w.group_filters == 1:
-            index = (*place, w.first_channel + filter_)
+            index = [*place, w.first_channel + filter_]
+            index = index if self.where is None else self.where(index)
             return tir.load_partial(source, index, count=count, dtype=w.dtype, lanes=lanes)
         channels = count // w.group_filters * w.group_channels
         first = w.first_channel + filter_ // w.group_filters * w.group_channels

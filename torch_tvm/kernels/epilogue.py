@@ -85,23 +85,32 @@ class Epilogue:
     @property
     def unrolled(self) -> bool:
         """Whether the expression is small enough to be emitted for every vector of a register tile."""
-        instructions = self.expression.instructions
-        cheap = all(i.op in _CHEAP and i.dtype == self.result_dtype for i in instructions)
-        return cheap and len(instructions) <= _MAX_UNROLLED_INSTRUCTIONS
+        return is_cheap(self.expression)
 
     @property
     def result_dtype(self) -> str:
         """Dtype of the anchor's result."""
         return self.expression.inputs[0].dtype
 
-    def store(self, result: tir.Value, index: Sequence[tir.Index], count: int) -> None:
-        """Apply the expression to `count` elements that begin at `index`, and store its outputs."""
+    def apply(self, result: tir.Value, index: Sequence[tir.Index], count: int) -> list[tir.Value]:
+        """Return the outputs for `count` elements that begin at `index`."""
         loads = [result]
         for operand, buffer in zip(self.expression.inputs[1:], self.extras, strict=True):
             loads.append(load_operand(operand, buffer, index, count, self.lanes))
-        values = emit(self.expression, loads, self.lanes)
+        return emit(self.expression, loads, self.lanes)
+
+    def store(self, result: tir.Value, index: Sequence[tir.Index], count: int) -> None:
+        """Apply the expression to `count` elements that begin at `index`, and store its outputs."""
+        values = self.apply(result, index, count)
         for value, buffer, operand in zip(values, self.outputs, self.expression.output_operands, strict=True):
             tir.store_partial(buffer, value, index, count=count, dtype=operand.dtype, lanes=self.lanes)
+
+
+def is_cheap(expression: Expression) -> bool:
+    """Say whether an epilogue is a few machine instructions."""
+    instructions, dtype = expression.instructions, expression.inputs[0].dtype
+    cheap = all(i.op in _CHEAP and i.dtype == dtype for i in instructions)
+    return cheap and len(instructions) <= _MAX_UNROLLED_INSTRUCTIONS
 
 
 def load_operand(

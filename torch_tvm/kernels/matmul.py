@@ -150,6 +150,8 @@ class Schedule:
     prefetch
         Rows that packed panels are prefetched ahead. Where that is a whole panel, the tiles that read a panel share
         the prefetching of the next one, so that memory is never idle.
+    rows_first
+        Whether threads share the rows, each with all panels, rather than the panels.
     """
 
     rows: int
@@ -160,6 +162,7 @@ class Schedule:
     chains: int = 1
     parallel: bool = False
     prefetch: int = 0
+    rows_first: bool = False
 
     @property
     def width(self) -> int:
@@ -180,20 +183,13 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
     tasks = panels * math.prod(workload.batch.values())
     bytes_of_b = _weight_bytes(workload)
     parallel = tiling.worth_threads(workload.flops, bytes_of_b, lanes, threads)
-    return Schedule(
-        rows=rows,
-        vectors=vectors,
-        lanes=lanes,
-        right=right,
-        row_blocks=tiling.blocks(tasks, tiles, threads) if parallel else 1,
-        chains=tiling.chains(rows, vectors, workload.k),
-        parallel=parallel,
-        prefetch=(
-            tiling.prefetch_rows(rows, bytes_of_b, workload.k, tiles, vectors * lanes * size)
-            if workload.packed
-            else 0
-        ),
-    )
+    rows_first = parallel and workload.packed and not workload.batch
+    rows_first = rows_first and tiling.shares_rows(workload.m, workload.n, workload.k, tiles, threads)
+    row_blocks = threads if rows_first else tiling.blocks(tasks, tiles, threads) if parallel else 1
+    chains = tiling.chains(rows, vectors, workload.k)
+    ahead = tiling.prefetch_rows(rows, bytes_of_b, workload.k, tiles, vectors * lanes * size)
+    prefetch = ahead if workload.packed else 0
+    return Schedule(rows, vectors, lanes, right, row_blocks, chains, parallel, prefetch, rows_first)
 
 
 def _tile(workload: Matmul, target: CpuTarget, lanes: int, threads: int) -> tuple[int, int]:
@@ -319,7 +315,7 @@ def emit(
     epilogue: epilogues.Epilogue,
 ) -> None:
     """Emit a product whose result has contiguous rows into the kernel that is being built."""
-    _Product(workload, schedule, target, a, b, epilogue).emit()
+    Product(workload, schedule, target, a, b, epilogue).emit()
 
 
 def _panel_copy(
@@ -342,7 +338,7 @@ def _panel_copy(
 
 
 @dataclass(frozen=True)
-class _Product:
+class Product:
     """Emits the loops of a product whose result has contiguous rows."""
 
     workload: Matmul
@@ -364,9 +360,12 @@ class _Product:
     def emit(self) -> None:
         """Emit the parallel loop over batch, panels and blocks of rows."""
         w, s = self.workload, self.schedule
-        shape = (*w.batch.values(), self.panels, s.row_blocks)
+        inner = (s.row_blocks, self.panels) if s.rows_first else (self.panels, s.row_blocks)
+        shape = (*w.batch.values(), *inner)
         with tir.loop(math.prod(shape), parallel=s.parallel) as task:
             *position, panel, block = tir.unravel(task, shape)
+            if s.rows_first:
+                panel, block = block, panel
             batch = dict(zip(w.batch, position, strict=True))
             if s.right == "direct" and self.ragged and self.panels > 1:
                 with T.If(panel < self.panels - 1):
@@ -378,6 +377,11 @@ class _Product:
                 self._rows(batch, block, panel, None)
             else:
                 self._rows(batch, block, panel, self.ragged or s.width)
+
+    def emit_rows(self, batch: Mapping[str, tir.Index], panel: tir.Index) -> None:
+        """Emit all rows of one matrix of the batch for one panel of a packed right operand."""
+        columns = None if self.ragged and self.panels > 1 else self.ragged or self.schedule.width
+        self._rows(batch, 0, panel, columns)
 
     def _rows(
         self, batch: Mapping[str, tir.Index], block: tir.Index, panel: tir.Index, columns: int | None

@@ -14,6 +14,8 @@ _MAX_ROWS, _MAX_ALIASING_ROWS, _ALIASING_BYTES = 14, 8, 4096
 _STREAMS = ((24 * 1024, 128), (640 * 1024, 32), (1 << 62, 12))
 # Weights that may still be in L2 from the call before.
 WARM_BYTES = 1024 * 1024
+# What L2 keeps for one thread beside weights.
+L2_BYTES = 768 * 1024
 # The next panel must not push what is being read out of L2: 128x3072x768 with panels of 590 KB takes 1365 us, with 64
 # rows fetched ahead 1450 us (two threads).
 _PREFETCHED_PANEL_BYTES = 640 * 1024
@@ -121,3 +123,14 @@ def blocks(tasks: int, steps: int, threads: int) -> int:
     while best[0] > MOST_IMBALANCE and (other := next(weighed, None)) is not None:
         best = min(best, other)
     return best[1]
+
+
+def shares_rows(m: int, n: int, k: int, tiles: int, threads: int) -> bool:
+    """Whether threads move less between their caches when they share a product's rows, and with them both activations.
+
+    What a thread computes of an image it reads again in the next layer, if that shares rows too; else most of it comes from
+    another core's cache. Two cores of an Emerald Rapids, all kernels of MobileNetV2: 3.15 -> 2.70 ms; 24 to 144 channels
+    at 56x56 106 -> 74 us, 576 to 96 at 14x14 91 -> 66, the same number of operations and tiles.
+    """
+    even = -(-tiles // threads) * threads <= 1.1 * tiles
+    return even and n * k < m * (n + k)
