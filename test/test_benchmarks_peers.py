@@ -143,7 +143,8 @@ def worker() -> Iterator[driver.Worker]:
 def test_memory_and_kernels(worker: driver.Worker) -> None:
     memory = worker.ask("memory")
     assert memory["packed_bytes"] >= 4 * (32 * 64 + 64 * 8)
-    assert memory["first_call"] >= memory["later_calls"]
+    assert memory["loaded"] > 50e6
+    assert memory["first_call"] > 0
     found = worker.ask("kernels", calls=3)
     assert sum(row["launches"] for row in found["kernels"]) == 2
     for row in found["kernels"]:
