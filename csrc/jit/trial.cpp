@@ -22,8 +22,8 @@ bool Trial::Begin() {
 bool Trial::Finish(Nanoseconds spent) {
   ++rounds_;
   spent_ += spent;
-  const auto [low, high] =
-      std::minmax(static_cast<double>(plan_), static_cast<double>(interpreter_));
+  const auto low = static_cast<double>(std::min(plan_, interpreter_));
+  const auto high = static_cast<double>(std::max(plan_, interpreter_));
   const bool clear = rounds_ >= kFewRounds && spent_ >= kLong && high >= kFarApart * low;
   const bool over = clear || rounds_ >= kManyRounds;
   state_.store(over ? State::kOver : State::kOpen, std::memory_order_release);

@@ -31,7 +31,7 @@ from torch_tvm.kernels.conv_shape import Conv2d, RowTile, copy_padded, row_tiles
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression, Operand
 from torch_tvm.kernels.panel import PanelCopy, PanelPrefetch
-from torch_tvm.kernels.register_tile import RegisterTile
+from torch_tvm.kernels.register_tile import RegisterTile, Summation, memory_of_parts
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
 
@@ -209,13 +209,16 @@ class _Convolution:
 
     def _at_once(self, operands: _Operands, block: _Block) -> None:
         """Emit the rows of a block, each sum from the first kernel row to the last."""
-        w = operands.workload
+        w, s = operands.workload, self.schedule
+        terms = w.kernel_rows * w.kernel[1] * w.group_channels
+        parts = memory_of_parts(terms, (s.rows, s.width), w.dtype)
         with tir.loop_between(block.low, block.high) as y:
-            for tile in _tiles(w, self.schedule, block.columns):
-                sums = operands.begin(self.target, tile)
+            for tile in _tiles(w, s, block.columns):
+                sums = Summation(operands.begin(self.target, tile), parts)
+                sums.begin()
                 with w.loop_inside(y) as (row, r):
                     operands.add(sums, block, row, r, tile, (y - block.low) * tile.per_row + tile.number)
-                self._store(operands.total(sums), block, y, tile.first)
+                self._store(sums.total(), block, y, tile.first)
 
     def _in_passes(self, operands: _Operands, block: _Block) -> None:
         """Emit a pass over the rows of a block for each kernel row, then one that stores them."""
@@ -233,11 +236,9 @@ class _Convolution:
             top, bottom = T.max(top, block.low), T.min(bottom, block.high)
             with tir.loop_between(top, bottom) as y:
                 for tile in _tiles(w, s, block.columns):
-                    sums = operands.begin(self.target, tile)
-                    sums[0].load(kept, place(y, tile.first), 0)
+                    sums = Summation(operands.begin(self.target, tile), kept, place(y, tile.first))
                     row = y * w.stride[0] - w.padding[0] + r * w.dilation[0]
                     operands.add(sums, block, row, r, tile, (y - top) * tile.per_row + tile.number)
-                    operands.total(sums).spill(kept, place(y, tile.first), 0)
         with tir.loop_between(block.low, block.high) as y:
             for tile in _tiles(w, s, block.columns):
                 (whole,) = operands.begin(self.target, tile, chains=1)
@@ -328,13 +329,6 @@ class _Operands:
             for _ in range(chains or s.chains)
         ]
 
-    @staticmethod
-    def total(sums: list[RegisterTile]) -> RegisterTile:
-        """Emit the addition of all chains."""
-        for other in sums[1:]:
-            sums[0].add(other)
-        return sums[0]
-
     @property
     def _prefetch(self) -> PanelPrefetch:
         w, s = self.workload, self.schedule
@@ -344,7 +338,7 @@ class _Operands:
 
     def add(
         self,
-        sums: list[RegisterTile],
+        sums: Summation,
         block: _Block,
         row: tir.Index,
         r: tir.Index,
@@ -360,10 +354,10 @@ class _Operands:
             step = functools.partial(self._step, block, row, r, tile.first, number, pixels)
             if joined:
                 steps = (to_tap - from_tap) * w.channels
-                tir.chained_loop(steps, sums, functools.partial(step, from_tap))
+                sums.add(steps, functools.partial(step, from_tap))
             else:
                 with tir.loop(to_tap - from_tap) as tap:
-                    tir.chained_loop(w.group_channels, sums, functools.partial(step, from_tap + tap))
+                    sums.add(w.group_channels, functools.partial(step, from_tap + tap))
 
     def _step(
         self,

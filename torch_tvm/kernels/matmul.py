@@ -25,7 +25,7 @@ from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.panel import PanelCopy, PanelPrefetch
-from torch_tvm.kernels.register_tile import RegisterTile
+from torch_tvm.kernels.register_tile import RegisterTile, Summation, memory_of_parts
 from torch_tvm.kernels.target import CpuTarget
 
 # From this many tiles that read it, a copied panel pays: its rows are contiguous and never partial.
@@ -387,18 +387,19 @@ class Product:
         self, batch: Mapping[str, tir.Index], block: tir.Index, panel: tir.Index, columns: int | None
     ) -> None:
         """Emit the tiles of a block of rows; `columns` is `None` where only the store depends on the panel."""
+        w, s = self.workload, self.schedule
         vectors = self._right_operand(batch, panel, columns)
-        sizes = tir.split_evenly(self.workload.m, self.schedule.rows)
+        sizes = tir.split_evenly(w.m, s.rows)
         tiles = sum(count for count, _ in sizes)
-        blocks = self.schedule.row_blocks
-        low, high = block * tiles // blocks, (block + 1) * tiles // blocks
+        low, high = block * tiles // s.row_blocks, (block + 1) * tiles // s.row_blocks
+        parts = memory_of_parts(w.k, (s.rows, s.width), w.dtype)
         first_tile = first_row = 0
         for count, rows in sizes:
             with tir.loop_between(
                 tir.clamp_index(low - first_tile, 0, count), tir.clamp_index(high - first_tile, 0, count)
             ) as i:
                 load = functools.partial(vectors, first_tile + i)
-                self._tile(batch, first_row + i * rows, rows, panel, columns, load)
+                self._tile(batch, first_row + i * rows, rows, panel, columns, load, parts)
             first_tile += count
             first_row += count * rows
 
@@ -454,6 +455,7 @@ class Product:
         panel: tir.Index,
         columns: int | None,
         vectors: Callable[[tir.Index], list[tir.Value]],
+        parts: tir.Buffer | None,
     ) -> None:
         w, s = self.workload, self.schedule
         used = s.vectors if columns is None else -(-columns // s.lanes)
@@ -467,10 +469,10 @@ class Product:
                 scalar = self.a[tuple(w.a.index({**batch, "m": first_row + i, "k": k}))]
                 chain.multiply_add(i, scalar, row_of_panel)
 
-        tir.chained_loop(w.k, chains, step)
-        for other in chains[1:]:
-            chains[0].add(other)
-        self._store(chains[0], batch, first_row, panel, columns)
+        sums = Summation(chains, parts)
+        sums.begin()
+        sums.add(w.k, step)
+        self._store(sums.total(), batch, first_row, panel, columns)
 
     def _store(
         self,
