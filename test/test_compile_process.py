@@ -186,6 +186,12 @@ def test_no_python(monkeypatch: pytest.MonkeyPatch, python: str, reason: str) ->
         compile_relu(CompileProcess())
 
 
+def test_nowhere_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with pytest.raises(UnavailableError, match="/nowhere"):
+        compile_relu(CompileProcess())
+
+
 def test_without_a_linker_this_process_compiles(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

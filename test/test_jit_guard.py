@@ -16,7 +16,7 @@ from torch_tvm.runtime import Plan, Step
 
 pytestmark = pytest.mark.usefixtures("nothing_compiled", "guarded")
 
-ROUNDS = 10  # at most, see csrc/jit/trial.cpp
+FEW_ROUNDS, ROUNDS = 3, 10  # at least and at most, see csrc/jit/trial.cpp
 SLEEP = 0.02  # seconds; far longer than these groups take, also on a busy machine
 
 
@@ -46,11 +46,19 @@ def slow_plans(compiler: Callable[[Callable[..., Any]], None]) -> None:
     compiler(slow)
 
 
+def calls_until_decided(traced: Any, *inputs: torch.Tensor) -> int:
+    for calls in range(1, ROUNDS + 1):
+        traced(*inputs)
+        if torch_tvm.stats()["guard"]:
+            return calls
+    raise AssertionError(f"nothing is decided after {ROUNDS} calls")
+
+
 def test_a_slow_plan_is_dropped(slow_plans: None) -> None:
     inputs = three(50)
     traced = trace(muladd, *inputs)
-    for _ in range(ROUNDS):
-        same(traced(*inputs), muladd(*inputs))
+    same(traced(*inputs), muladd(*inputs))
+    assert 1 + calls_until_decided(traced, *inputs) == FEW_ROUNDS  # of 20 ms each, far apart
     stats = torch_tvm.stats()
     assert stats["fallbacks"] == 0
     (trial,) = stats["guard"]
@@ -72,8 +80,7 @@ def test_a_slow_plan_is_dropped(slow_plans: None) -> None:
 def test_only_these_shapes_lose_their_plan(slow_plans: None) -> None:
     inputs = three(51)
     traced = trace(muladd, *inputs)
-    for _ in range(ROUNDS):
-        traced(*inputs)
+    calls_until_decided(traced, *inputs)
     others = three(52)
     same(traced(*others), muladd(*others))
     assert torch_tvm.stats()["compiled"] == 2
@@ -87,8 +94,7 @@ def test_packed_weights_of_a_dropped_plan_are_freed(slow_plans: None) -> None:
     with torch.no_grad():
         traced(x)
         assert torch_tvm.stats()["packed_bytes"] > before
-        for _ in range(ROUNDS):
-            traced(x)
+        calls_until_decided(traced, x)
     assert torch_tvm.stats()["packed_bytes"] == before
 
 
@@ -119,7 +125,6 @@ def test_strict_accepts_that_a_plan_was_dropped(slow_plans: None) -> None:
     """Strict raises where TVM cannot run a group; here it could."""
     inputs = three(54)
     traced = trace(muladd, *inputs)
-    for _ in range(ROUNDS):
-        traced(*inputs)
+    calls_until_decided(traced, *inputs)
     with torch_tvm.enabled(strict=True):
         same(traced(*inputs), muladd(*inputs))

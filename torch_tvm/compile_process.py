@@ -90,7 +90,11 @@ class CompileProcess:
             raise
 
     def _compile(self, arguments: tuple[Any, ...]) -> runtime.Plan:
-        with tempfile.TemporaryDirectory(prefix="torch_tvm_", ignore_cleanup_errors=True) as folder:
+        try:
+            temporary = tempfile.TemporaryDirectory(prefix="torch_tvm_", ignore_cleanup_errors=True)
+        except OSError as error:
+            raise UnavailableError(f"no folder for the library can be made: {error}") from error
+        with temporary as folder:
             library = Path(folder, "kernels.so")
             request = {
                 "arguments": _plain(arguments),
