@@ -158,8 +158,8 @@ void Group::RunRound(const Stack& stack, const SignatureReader& reader, const Co
   constexpr Trial::Nanoseconds kShort = 100'000;  // cheap enough to repeat until caches are warm
   constexpr int kRepeats = 3;
   bool over = false;
-  // So that the plan's intermediates are not held beside the interpreter's. The plan's next run waits
-  // for memory, but the fastest runs decide, and that is not one of them.
+  // So that the plan's intermediates are not held beside the interpreter's. The plan's next run
+  // waits for memory, but the fastest runs decide, and that is not one of them.
   if (trial.is_first_round()) runtime::ArenaPool::Get().Trim();
   try {
     const auto run_interpreter = [&] {
