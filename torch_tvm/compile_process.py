@@ -219,10 +219,8 @@ def _raise(kind: str, message: str) -> None:
     """Raise what the child raised, as an error of the same name."""
     if kind == "NoLinkerError":
         raise UnavailableError(message)
-    known = getattr(builtins, kind, None)
-    if kind not in _BUILT_OF_A_MESSAGE or known is None:
-        known = type(kind, (RuntimeError,), {})
-    raise known(message)
+    known = kind in _BUILT_OF_A_MESSAGE
+    raise (getattr(builtins, kind) if known else type(kind, (RuntimeError,), {}))(message)
 
 
 #: That of this process.

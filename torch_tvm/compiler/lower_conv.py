@@ -146,7 +146,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
 def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
     node = group.root
     data, weight = node.args
-    source, layout, part = source_of(lowerer, group.root.args[0])
+    source, layout, part = source_of(lowerer, data)
     if layout != "NHWC":
         source = lowerer.argument(data)
     a = node.attrs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch_tvm.kernels.expression import Expression, Instruction, Scalar, ValueId
@@ -56,11 +57,24 @@ def with_gelu(expression: Expression) -> Expression:
     >>> with_gelu(spelled_out).instructions[-1]
     Instruction(op='gelu', args=(0,), dtype='float32')
     """
-    if not any(step.op == "erf" and step.dtype == "float32" for step in expression.instructions):
+    return _with_function(expression, "gelu", "erf", _gelu_operand)
+
+
+def _with_function(
+    expression: Expression,
+    name: str,
+    contained: str,
+    operand_of: Callable[[Expression, Instruction], ValueId | None],
+) -> Expression:
+    """Compute a float32 function by the instruction `name` where `operand_of` finds what it is spelled out of.
+
+    Each form of it has an instruction `contained`: expressions without any are not searched.
+    """
+    if not any(step.op == contained and step.dtype == "float32" for step in expression.instructions):
         return expression
-    found = (_gelu_operand(expression, step) for step in expression.instructions)
+    found = (operand_of(expression, step) for step in expression.instructions)
     steps = tuple(
-        step if operand is None else Instruction("gelu", (operand,), "float32")
+        step if operand is None else Instruction(name, (operand,), "float32")
         for step, operand in zip(expression.instructions, found, strict=True)
     )
     return replace(expression, instructions=steps)
@@ -85,14 +99,7 @@ def _gelu_operand(expression: Expression, last: Instruction) -> ValueId | None:
 
 def with_gelu_tanh(expression: Expression) -> Expression:
     """Compute float32 gelu with tanh, 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), by its own instruction."""
-    if not any(step.op == "tanh" and step.dtype == "float32" for step in expression.instructions):
-        return expression
-    found = (_gelu_tanh_operand(expression, step) for step in expression.instructions)
-    steps = tuple(
-        step if operand is None else Instruction("gelu_tanh", (operand,), "float32")
-        for step, operand in zip(expression.instructions, found, strict=True)
-    )
-    return replace(expression, instructions=steps)
+    return _with_function(expression, "gelu_tanh", "tanh", _gelu_tanh_operand)
 
 
 def _gelu_tanh_operand(expression: Expression, last: Instruction) -> ValueId | None:
