@@ -33,14 +33,20 @@ class PlacedExpression:
     views
         One `View` or None (contiguous, of the operand's own shape) for each of inputs 1 and up, then for each output. The
         last dimension has unit stride, or one element.
+    overwritten
+        Which input lies in the memory of the output, each element where the one computed from it is stored; 0 for none. The
+        kernel has no parameter for it.
     """
 
     expression: Expression
     views: tuple[View | None, ...]
+    overwritten: int = 0
 
     def __post_init__(self) -> None:
         """Check the views against the expression."""
         operands = self.operands
+        if self.overwritten and self.overwritten not in self.overwritable:
+            raise ValueError(f"the output cannot take the memory of input {self.overwritten} of {self}")
         if len(self.views) != len(operands):
             raise ValueError(f"there are {len(operands)} operands and outputs, got {len(self.views)} views")
         for view, operand in zip(self.views, operands, strict=True):
@@ -59,6 +65,18 @@ class PlacedExpression:
     def shape(self) -> tuple[int, ...]:
         """Shape of the output tensor."""
         return self.expression.shape
+
+    @property
+    def overwritable(self) -> list[int]:
+        """Inputs with the output's shape and dtype that lie in memory as it does, not in parts of larger tensors.
+
+        An anchor that computes each element once reads such an input at an index just before it stores there.
+        """
+        results = self.expression.output_operands
+        if len(results) > 1 or self.views[-1] is not None:
+            return []
+        inputs = zip(self.expression.inputs[1:], self.views[:-1], strict=True)
+        return [k for k, (own, view) in enumerate(inputs, 1) if own == results[0] and view is None]
 
 
 @dataclass(frozen=True)
@@ -144,9 +162,7 @@ def resolve(
     """
     if epilogue is None:
         epilogue = identity(shape, dtype)
-    if isinstance(epilogue, Expression):
-        operands = len(epilogue.inputs[1:]) + len(epilogue.outputs)
-        epilogue = PlacedExpression(epilogue, (None,) * operands)
+    epilogue = place(epilogue)
     expression = epilogue.expression
     anchor = expression.inputs[0] if expression.inputs else None
     if expression.shape != shape or anchor != Operand(shape, dtype):
@@ -157,6 +173,14 @@ def resolve(
     return epilogue
 
 
+def place(epilogue: Expression | PlacedExpression) -> PlacedExpression:
+    """Return an epilogue with a view, `None` if need be, of each operand and output."""
+    if isinstance(epilogue, PlacedExpression):
+        return epilogue
+    operands = len(epilogue.inputs[1:]) + len(epilogue.outputs)
+    return PlacedExpression(epilogue, (None,) * operands)
+
+
 def parameters(epilogue: PlacedExpression) -> tuple[list[tir.Parameter], list[tir.Parameter]]:
     """Return the kernel parameters that an epilogue adds: other inputs, and outputs."""
     count = len(epilogue.expression.inputs) - 1
@@ -165,6 +189,7 @@ def parameters(epilogue: PlacedExpression) -> tuple[list[tir.Parameter], list[ti
             f"extra{k}" if k < count else f"output{k - count}",
             operand.shape if view is None else view.buffer_shape,
             operand.dtype,
+            "output0" if k == epilogue.overwritten - 1 else "",
         )
         for k, (operand, view) in enumerate(zip(epilogue.operands, epilogue.views, strict=True))
     ]
