@@ -125,7 +125,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     packed = lowerer.packed(
         "pack_conv2d",
         (workload.weight_shape, workload.groups, schedule),
-        lowerer.argument(weight),
+        [lowerer.argument(weight)],
         conv_algorithm.packed_shape(workload, schedule),
         lambda name: conv_algorithm.build_pack(workload, schedule, lowerer.target, name),
         packing=weight.weight_only,
@@ -166,7 +166,7 @@ def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
     packed = lowerer.packed(
         "pack_conv2d_transpose",
         (workload, schedules),
-        lowerer.argument(weight),
+        [lowerer.argument(weight)],
         conv_transpose.packed_shape(workload, schedules),
         lambda name: conv_transpose.build_pack(workload, schedules, name),
         packing=weight.weight_only,

@@ -227,7 +227,8 @@ class Lowerer:
     ) -> None:
         """Launch a kernel that applies the group's epilogue to each element of its result once, where it stores it."""
         epilogue, extras, output = self.epilogue(group)
-        placed = [epilogues.place(epilogue)] if epilogue is not None else []
+        results = len(group.root.results)
+        placed = [epilogues.place(epilogue, results)] if epilogue is not None else []
 
         def variant(epilogue: Epilogue) -> tuple[Hashable, Callable[[str], tirx.PrimFunc]]:
             return (key, epilogue), lambda function: build(function, epilogue)
@@ -241,7 +242,7 @@ class Lowerer:
             flops=flops,
             spreads_nonfinite=spreads_nonfinite,
             overwriting={
-                len(operands) + k - 1: variant(dataclasses.replace(each, overwritten=k))
+                len(operands) + k - results: variant(dataclasses.replace(each, overwritten=k))
                 for each in placed
                 for k in each.overwritable
             },
@@ -296,11 +297,12 @@ class Lowerer:
         """Return what an anchor does behind its result (None if nothing), its other operands, and the output."""
         accesses = self.accesses if group.order is None else None
         expression, operands = expressions.epilogue(group, None, accesses, unit=True)
-        views, extras = self.read(expression.inputs[1:], operands)
+        results = len(group.root.results)
+        views, extras = self.read(expression.inputs[results:], operands)
         output, place = self.output(group)
         views.append(place)
         if any(views):
-            return PlacedExpression(expression, tuple(views)), extras, output
+            return PlacedExpression(expression, tuple(views), results=results), extras, output
         trivial = not expression.instructions and len(expression.inputs) == 1
         return None if trivial else expression, extras, output
 
@@ -308,18 +310,18 @@ class Lowerer:
         self,
         name: str,
         key: Hashable,
-        weight: Argument,
+        weights: Sequence[Argument],
         shape: tuple[int, ...],
         build: Callable[[str], tirx.PrimFunc],
         *,
         packing: bool,
     ) -> Argument:
-        """Return a weight in the form that a kernel wants, packed once for all kernels that want this form."""
-        made = (weight.storage, weight.shape, name, key)
+        """Return weights in the form that a kernel wants, packed once for all kernels that want this form."""
+        made = (*((weight.storage, weight.shape) for weight in weights), name, key)
         if made not in self._packed:
-            size = size_of(shape) * element_bytes(weight.dtype)
-            packed = Argument(self.temporary(size, packing), shape, weight.dtype)
-            self.launch(name, (name, key), build, [weight], [packed], packing=packing)
+            dtype = weights[0].dtype
+            packed = Argument(self.temporary(size_of(shape) * element_bytes(dtype), packing), shape, dtype)
+            self.launch(name, (name, key), build, weights, [packed], packing=packing)
             self._packed[made] = packed
         return self._packed[made]
 
@@ -416,7 +418,8 @@ def _kernel_view(shape: tuple[int, ...], access: Access) -> View:
 
 def group_name(group: Group) -> str:
     """Name a group's kernel after its operators."""
-    names = [n.op.rpartition(".")[2] for n in group.nodes if n.op != "reshape"]
+    nodes = [each for node in group.nodes for each in (node, *node.absorbed)]
+    names = [node.op.rpartition(".")[2] for node in nodes if node.op != "reshape"]
     return "_".join(names)[:60]
 
 

@@ -96,7 +96,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         b = lowerer.packed(
             "pack_matmul",
             (workload.b, workload.n, schedule),
-            b,
+            [b],
             matmul.packed_shape(workload, schedule),
             lambda name: matmul.build_pack(workload, schedule, lowerer.target, name),
             packing=True,
