@@ -53,6 +53,9 @@ def arguments(command_line: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=positive, default=len(os.sched_getaffinity(0)), help="default: all CPUs"
     )
+    parser.add_argument(
+        "--device", metavar="TARGET", help='what torch_tvm generates code for, as "llvm -mcpu=haswell"'
+    )
     parser.add_argument("--rounds", type=positive, default=9, help="turns; the median counts")
     parser.add_argument("--seconds", type=float, default=0.3, help="of each turn")
     parser.add_argument("--calls", type=positive, default=3, help="at least, in each turn")
@@ -72,7 +75,8 @@ def arguments(command_line: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(command_line)
     if options.output is None:
         folder = RESULTS / machine.short_name()
-        options.output = folder / f"batch{options.batch}_threads{options.threads}.json"
+        device = "" if options.device is None else "_" + options.device.rpartition("=")[2]
+        options.output = folder / f"batch{options.batch}_threads{options.threads}{device}.json"
     options.cpus = sorted(os.sched_getaffinity(0))[: options.threads]
     if len(options.cpus) < options.threads:
         parser.error(f"--threads {options.threads}: this process may use {len(options.cpus)} CPUs")
@@ -103,6 +107,7 @@ def header(options: argparse.Namespace) -> dict[str, Any]:
         "versions": {OURS: torch_tvm.__version__, **machine.versions(packages)},
         "batch": options.batch,
         "threads": options.threads,
+        **({} if options.device is None else {"device": options.device}),
     }
 
 
@@ -141,7 +146,7 @@ def measure_times(
     options: argparse.Namespace, name: str, runtimes: Sequence[str], model: dict[str, Any]
 ) -> None:
     """Fill in milliseconds."""
-    with workers(runtimes, name, options.batch, options.cpus) as started:
+    with workers(runtimes, name, options.batch, options.cpus, device=options.device) as started:
         ready = prepared(started, model)
         if options.pause:
             input("ready; press Enter to measure\n")
@@ -167,7 +172,9 @@ def measure_first_calls(
         entry = model["runtimes"].setdefault(runtime, {})
         try:
             for _ in range(options.rounds):
-                with workers([runtime], name, options.batch, options.cpus, fresh_caches=True) as (worker,):
+                with workers(
+                    [runtime], name, options.batch, options.cpus, fresh_caches=True, device=options.device
+                ) as (worker,):
                     answers.append(worker.ask("prepare"))
         except WorkerError as error:
             entry["error"] = str(error)
@@ -188,7 +195,7 @@ def measure_memory(
     for runtime in runtimes:
         entry = model["runtimes"].setdefault(runtime, {})
         try:
-            with workers([runtime], name, options.batch, options.cpus) as (worker,):
+            with workers([runtime], name, options.batch, options.cpus, device=options.device) as (worker,):
                 found = worker.ask("memory")
         except WorkerError as error:
             entry["error"] = str(error)
@@ -203,7 +210,7 @@ def show_kernels(options: argparse.Namespace) -> None:
     """Print and write the kernels of a model."""
     from benchmarks.compare import kernel_table
 
-    with workers([OURS], options.kernels, options.batch, options.cpus) as (worker,):
+    with workers([OURS], options.kernels, options.batch, options.cpus, device=options.device) as (worker,):
         found = worker.ask("kernels", calls=options.rounds * options.calls)
     name = options.kernels.replace(":", ".")
     path = options.output.with_name(f"kernels_{name}_{options.output.name}")

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 
 from torch_tvm.compiler.access import Access, contiguous_strides, rebroadcast
 from torch_tvm.compiler.launch import Argument, Kernel, Launch, Storage
-from torch_tvm.compiler.memory import ALIGNMENT, lifetimes, live_bytes, plan_arena, plan_packed
+from torch_tvm.compiler.memory import (
+    ALIGNMENT,
+    lifetimes,
+    live_bytes,
+    overwrite_dying_inputs,
+    plan_arena,
+    plan_packed,
+)
 
 
 def _launch(reads: list[Storage], write: Storage) -> Launch:
@@ -53,6 +60,79 @@ def test_what_lives_at_once_does_not_overlap(launches: list[Launch]) -> None:
 def test_arena_is_between_what_lives_at_once_and_everything(launches: list[Launch]) -> None:
     everything = sum(-(-s.bytes // ALIGNMENT) * ALIGNMENT for s in lifetimes(launches, "arena"))
     assert live_bytes(launches) <= plan_arena(launches) <= everything
+
+
+@st.composite
+def overwriting_programs(draw: st.DrawFn) -> list[Launch]:
+    """Programs of few sizes, whose kernels can overwrite some of their inputs: key and inputs name what they compute."""
+    storages = [Storage("arena", bytes=64 * draw(st.integers(1, 2))) for _ in range(draw(st.integers(1, 20)))]
+    launches = []
+    for i, storage in enumerate(storages):
+        reads = draw(st.lists(st.integers(max(0, i - 4), i - 1), max_size=3)) if i else []
+        launch = _launch([storages[r] for r in reads], storage)
+        kernels = {p: Kernel("overwriting", p, lambda name: pytest.fail("never built")) for p in range(3)}
+        launch.overwriting = {p: kernels[p] for p in range(len(reads)) if draw(st.booleans())}
+        launches.append(launch)
+    return launches
+
+
+@given(overwriting_programs())
+@settings(max_examples=300, deadline=None)
+def test_overwriting_changes_no_value(launches: list[Launch]) -> None:
+    reads = [[a.storage for a in launch.inputs] for launch in launches]
+    expected: list[object] = []
+    values: dict[Storage, object] = {}
+    for launch, storages in zip(launches, reads, strict=True):
+        values[launch.outputs[0].storage] = (len(expected), [values[s] for s in storages])
+        expected.append(values[launch.outputs[0].storage])
+    before = live_bytes(launches)
+    overwrite_dying_inputs(launches)
+    assert live_bytes(launches) <= before
+    memory = dict.fromkeys(range(0, plan_arena(launches), 64))
+
+    def bytes_of(argument: Argument) -> range:
+        return range(argument.storage.offset, argument.storage.offset + argument.bytes, 64)
+
+    for number, launch in enumerate(launches):
+        (output,) = launch.outputs
+        arguments = list(launch.inputs)
+        if launch.kernel.name == "overwriting":
+            arguments.insert(int(str(launch.kernel.key)), output)
+        found = [memory[bytes_of(argument)[0]] for argument in arguments]
+        assert all(memory[i] == value for a, value in zip(arguments, found, strict=True) for i in bytes_of(a))
+        assert expected[number] == (number, found)
+        for i in bytes_of(output):
+            memory[i] = expected[number]
+
+
+def _overwriting(reads: list[Storage], write: Storage, position: int) -> Launch:
+    launch = _launch(reads, write)
+    launch.overwriting = {position: Kernel("overwriting", position, lambda name: pytest.fail("never built"))}
+    return launch
+
+
+def test_a_chain_that_overwrites_needs_one_buffer() -> None:
+    storages = [Storage("arena", bytes=640) for _ in range(10)]
+    chain = [_launch([], storages[0])]
+    chain += [_overwriting([a], b, 0) for a, b in itertools.pairwise(storages)]
+    overwrite_dying_inputs(chain)
+    assert all(launch.kernel.name == "overwriting" and not launch.inputs for launch in chain[1:])
+    assert plan_arena(chain) == 640
+
+
+@pytest.mark.parametrize("reason", ["read later", "read twice", "input", "output", "smaller", "part"])
+def test_what_is_not_overwritten(reason: str) -> None:
+    source = Storage("input" if reason == "input" else "arena", bytes=64)
+    result = Storage("output" if reason == "output" else "arena", bytes=32 if reason == "smaller" else 64)
+    last = _overwriting([source, source] if reason == "read twice" else [source], result, 0)
+    if reason == "part":
+        last.outputs[0].storage.bytes = 128
+    launches = [_launch([], source), last, _launch([result], Storage("output"))]
+    if reason == "read later":
+        launches.append(_launch([source], Storage("output")))
+    overwrite_dying_inputs(launches)
+    assert last.kernel.name == "kernel"
+    assert last.outputs[0].storage is result
 
 
 def test_what_lives_at_once() -> None:

@@ -42,19 +42,19 @@ GPT2 = {
 # Network, kernels of a layer, other kernels (embedding, last norm, head and the test for finite values; more where said).
 Case = tuple[Callable[[], nn.Module], int, int]
 CASES: dict[str, Case] = {
-    # Norm, projections, two rotary embeddings, attention, output; norm, gate, up, down.
-    "llama": (lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**SHARED)), 10, 4),
+    # Norm, projections, two rotary embeddings, attention, output; norm, gate and up, down.
+    "llama": (lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**SHARED)), 9, 4),
     "llama_eager": (
         lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**SHARED, attn_implementation="eager")),
-        10,
+        9,
         4,
     ),
-    "qwen2": (lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**SHARED)), 10, 4),
-    "mistral": (lambda: hf.MistralForCausalLM(hf.MistralConfig(**SHARED, head_dim=16)), 10, 4),
+    "qwen2": (lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**SHARED)), 9, 4),
+    "mistral": (lambda: hf.MistralForCausalLM(hf.MistralConfig(**SHARED, head_dim=16)), 9, 4),
     # The embedding is scaled.
-    "gemma": (lambda: hf.GemmaForCausalLM(hf.GemmaConfig(**SHARED, head_dim=16)), 10, 5),
+    "gemma": (lambda: hf.GemmaForCausalLM(hf.GemmaConfig(**SHARED, head_dim=16)), 9, 5),
     # Norms of queries and keys.
-    "qwen3": (lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(**SHARED, head_dim=16)), 12, 4),
+    "qwen3": (lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(**SHARED, head_dim=16)), 11, 4),
     # One norm; half of a head is not rotated but copied, for queries and keys.
     "phi": (lambda: hf.PhiForCausalLM(hf.PhiConfig(**DECODER)), 10, 4),
     # The embeddings of tokens and positions are added.

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compare.results import OURS
 from benchmarks.compare.worker import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,11 +39,13 @@ class Worker:
         cpus: Sequence[int],
         log: Path,
         extra_environment: dict[str, str] | None = None,
+        device: str | None = None,
     ) -> None:
         self.runtime = runtime
         self._log = log
         command = [sys.executable, "-m", "benchmarks.compare.worker", runtime, model]
         command += ["--batch", str(batch), "--cpus", ",".join(map(str, cpus))]
+        command += ["--device", device] if device is not None else []
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         with log.open("w") as errors:
             self._process = subprocess.Popen(
@@ -109,18 +112,25 @@ class Worker:
 
 @contextlib.contextmanager
 def workers(
-    runtimes: Sequence[str], model: str, batch: int, cpus: Sequence[int], *, fresh_caches: bool = False
+    runtimes: Sequence[str],
+    model: str,
+    batch: int,
+    cpus: Sequence[int],
+    *,
+    fresh_caches: bool = False,
+    device: str | None = None,
 ) -> Iterator[list[Worker]]:
     """Start one worker for each runtime, and end them all.
 
-    With `fresh_caches`, what runtimes keep on disk between processes is not found.
+    With `fresh_caches`, what runtimes keep on disk between processes is not found. torch_tvm generates code for `device`.
     """
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         started = []
         for runtime in runtimes:
             extra = {"TORCHINDUCTOR_CACHE_DIR": f"{directory}/inductor_{runtime}"} if fresh_caches else None
             log = Path(directory) / f"{runtime}.log"
-            started.append(Worker(runtime, model, batch, cpus, log, extra))
+            own = device if runtime == OURS else None
+            started.append(Worker(runtime, model, batch, cpus, log, extra, own))
             stack.callback(started[-1].close)
         yield started
 

@@ -68,8 +68,10 @@ def _times(call: Callable[[], object], calls: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
-def measure(network: nn.Module, x: Tensor, threads: int, calls: int) -> dict[str, Any]:
-    """Run a network on torch_tvm with every kernel timed.
+def measure(
+    network: nn.Module, x: Tensor, threads: int, calls: int, device: str | None = None
+) -> dict[str, Any]:
+    """Run a network on torch_tvm with every kernel timed, generated for `device` (default: this machine's CPU).
 
     Returns
     -------
@@ -79,7 +81,7 @@ def measure(network: nn.Module, x: Tensor, threads: int, calls: int) -> dict[str
         share_of_limit; times and bytes are sums over a kernel's launches.
     """
     with (
-        torch_tvm.enabled(debug_runtime=True, guard=False, compile_process=False),
+        torch_tvm.enabled(debug_runtime=True, guard=False, compile_process=False, device=device),
         _collected_plans() as plans,
     ):
         traced = trace(network, x)
@@ -89,7 +91,7 @@ def measure(network: nn.Module, x: Tensor, threads: int, calls: int) -> dict[str
             raise ValueError(f"expected the network to be one plan, got {len(plans)}")
         seconds = _times(lambda: traced(x), calls)
     plan = plans[0]
-    target = parse_target(None)
+    target = parse_target(device)
     peak = limits.peak_flops(target, threads)
     touched = plan.packed_bytes + plan.arena_bytes
     bandwidths = {

@@ -36,12 +36,12 @@ class Runtime:
     package
         The distribution that it comes with.
     prepare
-        Makes the call of a network, an input and the CPUs that may be used.
+        Makes the call of a network, an input and the CPUs that may be used; torch_tvm's takes also a `device`.
     """
 
     title: str
     package: str
-    prepare: Callable[[nn.Module, Tensor, Sequence[int]], Call]
+    prepare: Callable[..., Call]
 
 
 def trace(network: nn.Module, x: Tensor) -> torch.jit.ScriptModule:
@@ -79,10 +79,10 @@ def _inductor(network: nn.Module, x: Tensor, cpus: Sequence[int]) -> Call:
     return lambda: compiled(x)
 
 
-def _torch_tvm(network: nn.Module, x: Tensor, cpus: Sequence[int]) -> Call:
+def _torch_tvm(network: nn.Module, x: Tensor, cpus: Sequence[int], device: str | None = None) -> Call:
     import torch_tvm
 
-    torch_tvm.enable()
+    torch_tvm.enable(device=device)
     traced = trace(network, x)
     return lambda: traced(x)
 

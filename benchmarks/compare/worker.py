@@ -29,6 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("model")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--cpus", type=lambda text: [int(cpu) for cpu in text.split(",")], required=True)
+    parser.add_argument("--device", help="what torch_tvm generates code for")
     return parser.parse_args()
 
 
@@ -58,7 +59,9 @@ def reset_peak() -> None:
 class Session:
     """What a worker has made so far."""
 
-    def __init__(self, runtime: str, model: str, batch: int, cpus: Sequence[int]) -> None:
+    def __init__(
+        self, runtime: str, model: str, batch: int, cpus: Sequence[int], device: str | None = None
+    ) -> None:
         import torch
 
         from benchmarks.models import find_model
@@ -66,18 +69,16 @@ class Session:
         torch.set_num_threads(len(cpus))
         torch.manual_seed(0)
         found = find_model(model)
-        self.runtime, self.cpus = runtime, cpus
+        self.runtime, self.cpus, self.device = runtime, cpus, device
         self.network = found.build().eval()
         self.input = found.make_input(batch)
         self.call: Callable[[], Any] = lambda: None
 
     def prepare(self) -> dict[str, Any]:
         """Make the call, take the times of that and of the first call, and compare with eager PyTorch."""
-        from benchmarks.compare.runtimes import RUNTIMES
-
         expected = self.network(self.input)
         start = time.perf_counter()
-        self.call = RUNTIMES[self.runtime].prepare(self.network, self.input, self.cpus)
+        self.call = self._make_call()
         ready = time.perf_counter()
         output = self.call()
         end = time.perf_counter()
@@ -90,6 +91,12 @@ class Session:
             "parameters": sum(p.numel() for p in self.network.parameters()),
             **self._stats(),
         }
+
+    def _make_call(self) -> Callable[[], Any]:
+        from benchmarks.compare.runtimes import RUNTIMES
+
+        options = {} if self.device is None else {"device": self.device}
+        return RUNTIMES[self.runtime].prepare(self.network, self.input, self.cpus, **options)
 
     def _stats(self) -> dict[str, Any]:
         if self.runtime != "torch_tvm":
@@ -125,9 +132,7 @@ class Session:
 
     def memory(self) -> dict[str, Any]:
         """Bytes beyond the loaded network: at most during the first call, and at most during later ones."""
-        from benchmarks.compare.runtimes import RUNTIMES
-
-        self.call = RUNTIMES[self.runtime].prepare(self.network, self.input, self.cpus)
+        self.call = self._make_call()
         loaded = resident("VmRSS")
         reset_peak()
         self.call()
@@ -148,7 +153,7 @@ class Session:
         """Time torch_tvm kernel by kernel."""
         from benchmarks.compare.kernel_table import measure
 
-        return measure(self.network, self.input, len(self.cpus), calls)
+        return measure(self.network, self.input, len(self.cpus), calls, self.device)
 
 
 def _serve(session: Session, commands: TextIO, answers: TextIO) -> None:
@@ -178,7 +183,7 @@ def main() -> None:
     import torch
 
     with torch.no_grad():
-        session = Session(options.runtime, options.model, options.batch, options.cpus)
+        session = Session(options.runtime, options.model, options.batch, options.cpus, options.device)
         _serve(session, sys.stdin, answers)
 
 

@@ -154,7 +154,7 @@ def _attention_node(
         return None
     if size_of(space) != scores.size or context.output.size == 0:
         return None
-    others = other_operands(steps, product.output, space)
+    others = other_operands(steps, [product.output], space)
     inside = [product.output, *(step.output for step in steps)]
     tensors = [query, key, value, *inside, context.output]
     if others is None or len({t.dtype for t in tensors}) != 1 or scores.dtype not in ("float32", "float64"):

@@ -280,14 +280,15 @@ def between(
 def epilogue(
     group: Group, held: str | None = None, accesses: AccessMap | None = None, *, unit: bool = False
 ) -> tuple[Expression, Operands]:
-    """Describe the element-wise nodes behind an anchor; input 0 is the anchor's result, held as `held`.
+    """Describe the element-wise nodes behind an anchor; the first inputs are the anchor's results, held as `held`.
 
     With `accesses` operands may be strided views of what is stored (`unit`: whose last dim is contiguous), else they are
     contiguous.
     """
     result = group.root.output
     maker = _ExpressionMaker(group.behind, group.shape, accesses, group.order, unit=unit)
-    maker.anchor(result, held or result.dtype)
+    for each in group.root.results:
+        maker.anchor(each, held or each.dtype)
     maker.read_operands()
     if held is not None and held != result.dtype:
         maker.cast(result)

@@ -50,7 +50,7 @@ class Group:
     source
         Element-wise nodes that compute the root's first operand.
     shape
-        Shape of the iteration space: that of the root's result.
+        Shape of the iteration space: that of the root's results.
     order
         Permutation of the dims in which an anchor stores the result, if it does.
     """
@@ -88,12 +88,14 @@ class Group:
 
     @property
     def behind(self) -> list[Node]:
-        """Nodes that work on the result of an anchor, or all nodes of a group without one."""
-        return [node for node in self.nodes if not (self.anchored and node is self.root)]
+        """Nodes that work on the results of an anchor, or all nodes of a group without one."""
+        others = [node for node in self.nodes if not (self.anchored and node is self.root)]
+        return [*self.root.absorbed, *others]
 
     def operands(self) -> list[Tensor]:
         """Tensors that element-wise nodes behind the anchor read from outside, once each, in order of use."""
-        inside = {t for node in self.nodes for t in node.outputs}
+        inside = {t for node in (*self.nodes, *self.root.absorbed) for t in node.outputs}
+        inside.update(self.root.results)
         args = [arg for node in self.behind for arg in node.args]
         return list(dict.fromkeys(arg for arg in args if arg not in inside and arg.scalar is None))
 
@@ -134,7 +136,7 @@ class Fusion:
         return sorted(groups, key=lambda group: group.index)
 
     def _grow(self, root: Node, family: Family | None) -> Group:
-        group = Group(root, family is not None, root.output.shape, [root])
+        group = Group(root, family is not None, root.results[0].shape, [root])
         self._taken.add(root)
         if not self._fuse or not self._takes_more(root, family):
             return group

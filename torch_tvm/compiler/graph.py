@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,16 @@ class Node:
     def output(self) -> Tensor:
         """The result of a node that has one."""
         return self.outputs[0]
+
+    @property
+    def results(self) -> Sequence[Tensor]:
+        """What a kernel that the node anchors has in registers before it computes anything element-wise."""
+        return self.outputs[:1]
+
+    @property
+    def absorbed(self) -> Sequence[Node]:
+        """Element-wise nodes that compute the node's output from its results, and are nowhere in the graph."""
+        return ()
 
     @property
     def weight_only(self) -> bool:

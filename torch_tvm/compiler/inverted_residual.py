@@ -66,7 +66,7 @@ def _is_convolution(node: Node, kind: str) -> bool:
 
 def _make(first: Node, steps: list[Node], second: Node) -> InvertedResidualNode | None:
     """Make the node; None if the kernel cannot compute what is between the convolutions."""
-    others = other_operands(steps, first.output, first.output.shape)
+    others = other_operands(steps, first.outputs, first.output.shape)
     same = second.args[0].shape == first.output.shape
     if others is None or not same or any(step.output.dtype != "float32" for step in steps):
         return None

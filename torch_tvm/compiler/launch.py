@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,9 +85,17 @@ class Kernel:
 
 @dataclass(eq=False)
 class Launch:
-    """One run of a kernel."""
+    """One run of a kernel.
+
+    Attributes
+    ----------
+    overwriting
+        For inputs in whose memory the only output could lie: the kernel that takes them from there. It has no parameter
+        for them, and reads each of their elements just before it stores the one in its place.
+    """
 
     kernel: Kernel
     inputs: list[Argument]
     outputs: list[Argument]
     packing: bool = False
+    overwriting: Mapping[int, Kernel] = field(default_factory=dict)

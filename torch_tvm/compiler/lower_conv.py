@@ -125,19 +125,17 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     packed = lowerer.packed(
         "pack_conv2d",
         (workload.weight_shape, workload.groups, schedule),
-        lowerer.argument(weight),
+        [lowerer.argument(weight)],
         conv_algorithm.packed_shape(workload, schedule),
         lambda name: conv_algorithm.build_pack(workload, schedule, lowerer.target, name),
         packing=weight.weight_only,
     )
-    epilogue, extras, output = lowerer.epilogue(group)
-    lowerer.launch(
+    lowerer.launch_anchor(
+        group,
         conv_algorithm.prefix(schedule) + group_name(group),
-        (workload, schedule, epilogue),
-        lambda name: conv_algorithm.build(workload, schedule, lowerer.target, name, epilogue),
-        [source, packed, *extras],
-        [output],
-        packing=group.weight_only,
+        (workload, schedule),
+        lambda name, epilogue: conv_algorithm.build(workload, schedule, lowerer.target, name, epilogue),
+        [source, packed],
         flops=float(workload.flops),
         spreads_nonfinite=conv_algorithm.spreads_nonfinite(schedule),
     )
@@ -168,19 +166,17 @@ def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
     packed = lowerer.packed(
         "pack_conv2d_transpose",
         (workload, schedules),
-        lowerer.argument(weight),
+        [lowerer.argument(weight)],
         conv_transpose.packed_shape(workload, schedules),
         lambda name: conv_transpose.build_pack(workload, schedules, name),
         packing=weight.weight_only,
     )
-    epilogue, extras, output = lowerer.epilogue(group)
-    lowerer.launch(
+    lowerer.launch_anchor(
+        group,
         group_name(group),
-        (workload, schedules, epilogue),
-        lambda name: conv_transpose.build(workload, schedules, lowerer.target, name, epilogue),
-        [source, packed, *extras],
-        [output],
-        packing=group.weight_only,
+        (workload, schedules),
+        lambda name, epilogue: conv_transpose.build(workload, schedules, lowerer.target, name, epilogue),
+        [source, packed],
         flops=float(workload.flops),
     )
 

@@ -46,7 +46,7 @@ def _packed(
     matrix = Argument(pointwise.storage, row.b.shape, pointwise.dtype)
     keys = ("pack_matmul", (row.b, row.n, schedule.product)), ("pack_depthwise", (depthwise.shape,))
     return [
-        lowerer.packed(name, key, weight, shape, build, packing=True)
+        lowerer.packed(name, key, [weight], shape, build, packing=True)
         for (name, key), weight, shape, build in zip(keys, (matrix, depthwise), shapes, builds, strict=True)
     ]
 

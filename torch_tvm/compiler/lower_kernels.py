@@ -6,8 +6,10 @@ TVM's legalisation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from tvm import tirx
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import elementwise, tir
+from torch_tvm.kernels import epilogue as epilogues
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression, Operand, identity
 from torch_tvm.kernels.target import CpuTarget
@@ -63,6 +66,10 @@ FAMILIES: dict[str, Family] = {}
 
 # What a kernel writes; the view says where in it if it is a part of a larger tensor.
 Output = tuple[Argument, View | None]
+# What an anchor does behind its result; None for nothing.
+Epilogue = Expression | PlacedExpression | None
+
+_NOTHING: Mapping[int, Any] = MappingProxyType({})
 
 
 def find_family(node: Node) -> Family | None:
@@ -188,13 +195,58 @@ class Lowerer:
         packing: bool,
         flops: float = 0.0,
         spreads_nonfinite: bool = False,
+        overwriting: Mapping[int, tuple[Hashable, Callable[[str], tirx.PrimFunc]]] = _NOTHING,
     ) -> None:
-        """Append one launch, unless it has nothing to write."""
+        """Append one launch, unless it has nothing to write.
+
+        Parameters
+        ----------
+        overwriting
+            Key and builder of the kernels of `Launch.overwriting`.
+        """
         if all(size_of(output.shape) == 0 for output in outputs):
             self._nothing(outputs)
             return
-        kernel = Kernel(name, key, build, flops, spreads_nonfinite)
-        self.launches.append(Launch(kernel, list(inputs), list(outputs), packing))
+
+        def kernel(key: Hashable, build: Callable[[str], tirx.PrimFunc]) -> Kernel:
+            return Kernel(name, key, build, flops, spreads_nonfinite)
+
+        variants = {position: kernel(*variant) for position, variant in overwriting.items()}
+        self.launches.append(Launch(kernel(key, build), list(inputs), list(outputs), packing, variants))
+
+    def launch_anchor(
+        self,
+        group: Group,
+        name: str,
+        key: Hashable,
+        build: Callable[[str, Epilogue], tirx.PrimFunc],
+        operands: Sequence[Argument],
+        *,
+        flops: float,
+        spreads_nonfinite: bool = False,
+    ) -> None:
+        """Launch a kernel that applies the group's epilogue to each element of its result once, where it stores it."""
+        epilogue, extras, output = self.epilogue(group)
+        results = len(group.root.results)
+        placed = [epilogues.place(epilogue, results)] if epilogue is not None else []
+
+        def variant(epilogue: Epilogue) -> tuple[Hashable, Callable[[str], tirx.PrimFunc]]:
+            return (key, epilogue), lambda function: build(function, epilogue)
+
+        self.launch(
+            name,
+            *variant(epilogue),
+            [*operands, *extras],
+            [output],
+            packing=group.weight_only,
+            flops=flops,
+            spreads_nonfinite=spreads_nonfinite,
+            overwriting={
+                len(operands) + k - results: variant(dataclasses.replace(each, overwritten=k))
+                for each in placed
+                for k in each.overwritable
+            },
+        )
 
     def _nothing(self, outputs: Sequence[Argument]) -> None:
         """Launch a kernel that does nothing, for outputs that every plan must name but that are empty."""
@@ -226,25 +278,31 @@ class Lowerer:
             expression, tuple(views) if any(views) else (), (place,) if place else ()
         )
         schedule = elementwise.default_schedule(workload, self.target, self.threads)
+
+        def variant(overwritten: int | None) -> tuple[Hashable, Callable[[str], tirx.PrimFunc]]:
+            own = dataclasses.replace(workload, overwritten=overwritten)
+            return (own, schedule), lambda function: elementwise.build(own, schedule, self.target, function)
+
         self.launch(
             name,
-            (workload, schedule),
-            lambda function: elementwise.build(workload, schedule, self.target, function),
+            *variant(None),
             inputs,
             [argument],
             packing=packing,
             flops=float(len(expression.instructions) * size_of(expression.shape)),
+            overwriting={k: variant(k) for k in elementwise.overwritable(workload, schedule)},
         )
 
-    def epilogue(self, group: Group) -> tuple[Expression | PlacedExpression | None, list[Argument], Argument]:
+    def epilogue(self, group: Group) -> tuple[Epilogue, list[Argument], Argument]:
         """Return what an anchor does behind its result (None if nothing), its other operands, and the output."""
         accesses = self.accesses if group.order is None else None
         expression, operands = expressions.epilogue(group, None, accesses, unit=True)
-        views, extras = self.read(expression.inputs[1:], operands)
+        results = len(group.root.results)
+        views, extras = self.read(expression.inputs[results:], operands)
         output, place = self.output(group)
         views.append(place)
         if any(views):
-            return PlacedExpression(expression, tuple(views)), extras, output
+            return PlacedExpression(expression, tuple(views), results=results), extras, output
         trivial = not expression.instructions and len(expression.inputs) == 1
         return None if trivial else expression, extras, output
 
@@ -252,18 +310,18 @@ class Lowerer:
         self,
         name: str,
         key: Hashable,
-        weight: Argument,
+        weights: Sequence[Argument],
         shape: tuple[int, ...],
         build: Callable[[str], tirx.PrimFunc],
         *,
         packing: bool,
     ) -> Argument:
-        """Return a weight in the form that a kernel wants, packed once for all kernels that want this form."""
-        made = (weight.storage, weight.shape, name, key)
+        """Return weights in the form that a kernel wants, packed once for all kernels that want this form."""
+        made = (*((weight.storage, weight.shape) for weight in weights), name, key)
         if made not in self._packed:
-            size = size_of(shape) * element_bytes(weight.dtype)
-            packed = Argument(self.temporary(size, packing), shape, weight.dtype)
-            self.launch(name, (name, key), build, [weight], [packed], packing=packing)
+            dtype = weights[0].dtype
+            packed = Argument(self.temporary(size_of(shape) * element_bytes(dtype), packing), shape, dtype)
+            self.launch(name, (name, key), build, weights, [packed], packing=packing)
             self._packed[made] = packed
         return self._packed[made]
 
@@ -360,7 +418,8 @@ def _kernel_view(shape: tuple[int, ...], access: Access) -> View:
 
 def group_name(group: Group) -> str:
     """Name a group's kernel after its operators."""
-    names = [n.op.rpartition(".")[2] for n in group.nodes if n.op != "reshape"]
+    nodes = [each for node in group.nodes for each in (node, *node.absorbed)]
+    names = [node.op.rpartition(".")[2] for node in nodes if node.op != "reshape"]
     return "_".join(names)[:60]
 
 

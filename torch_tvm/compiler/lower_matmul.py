@@ -96,19 +96,17 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         b = lowerer.packed(
             "pack_matmul",
             (workload.b, workload.n, schedule),
-            b,
+            [b],
             matmul.packed_shape(workload, schedule),
             lambda name: matmul.build_pack(workload, schedule, lowerer.target, name),
             packing=True,
         )
-    epilogue, extras, output = lowerer.epilogue(group)
-    lowerer.launch(
+    lowerer.launch_anchor(
+        group,
         group_name(group),
-        (workload, schedule, epilogue),
-        lambda name: matmul.build(workload, schedule, lowerer.target, name, epilogue),
-        [a, b, *extras],
-        [output],
-        packing=group.weight_only,
+        (workload, schedule),
+        lambda name, epilogue: matmul.build(workload, schedule, lowerer.target, name, epilogue),
+        [a, b],
         flops=float(workload.flops),
     )
 

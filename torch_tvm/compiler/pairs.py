@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from .access import rebroadcast
 from .fusion import MAX_NODES, MAX_OPERANDS
@@ -27,6 +27,18 @@ def find_chain(
     outputs
         Tensors that are needed anyhow.
     """
+    anchors, steps = find_region(last, is_first, is_elementwise)
+    if len(anchors) != 1:
+        return None
+    inside = {anchors[0].output, *(step.output for step in steps)}
+    private = is_private(inside, {*steps, reader}) and inside.isdisjoint(outputs)
+    return (anchors[0], steps) if private else None
+
+
+def find_region(
+    last: Tensor, is_first: Callable[[Node], bool], is_elementwise: Callable[[Node], bool]
+) -> tuple[list[Node], list[Node]]:
+    """Return the anchors that a tensor comes from through element-wise nodes, and those nodes, each list in order."""
     region: set[Node] = set()
     anchors: set[Node] = set()
     waiting = [last]
@@ -40,23 +52,25 @@ def find_chain(
         elif is_elementwise(node) or node.op == "reshape":
             region.add(node)
             waiting += node.args
-    if len(anchors) != 1:
-        return None
-    (anchor,) = anchors
     steps: list[Node] = []
-    inside = {anchor.output}
+    inside = {anchor.output for anchor in anchors}
     for node in sorted(region, key=lambda node: node.index):
         if not inside.isdisjoint(node.args):
             steps.append(node)
             inside.add(node.output)
-    readers = {*steps, reader}
-    private = all(user in readers for tensor in inside for user in tensor.users)
-    return (anchor, steps) if private and inside.isdisjoint(outputs) else None
+    return sorted(anchors, key=lambda node: node.index), steps
 
 
-def other_operands(steps: Sequence[Node], first: Tensor, space: tuple[int, ...]) -> list[Tensor] | None:
-    """Return what else the nodes between two anchors read; None if a kernel cannot compute them over `space`."""
-    inside = {first, *(step.output for step in steps)}
+def is_private(tensors: Iterable[Tensor], readers: Collection[Node]) -> bool:
+    """Say whether nothing but some nodes reads any of some tensors."""
+    return all(user in readers for tensor in tensors for user in tensor.users)
+
+
+def other_operands(
+    steps: Sequence[Node], first: Iterable[Tensor], space: tuple[int, ...]
+) -> list[Tensor] | None:
+    """Return what else the nodes behind some results read; None if a kernel cannot compute them over `space`."""
+    inside = {*first, *(step.output for step in steps)}
     others: list[Tensor] = []
     for step in steps:
         for arg in step.args:

@@ -20,6 +20,7 @@ from . import (  # noqa: F401  register their families
     lower_interleave,
     lower_inverted_residual,
     lower_matmul,
+    lower_paired_products,
     lower_rows,
     passes,
 )
@@ -30,6 +31,7 @@ from .fusion import Fusion
 from .graph import read_graph
 from .inverted_residual import find_inverted_residuals
 from .lower_kernels import Lowerer, find_family
+from .paired_products import find_paired_products
 from .placement import share_prefixes
 from .plan import UncompiledPlan, make_plan
 from .relay_to_relax import Orders, relay_to_relax
@@ -129,6 +131,7 @@ def lower_function(
     share_prefixes(graph)
     if opt_level >= 1:
         stages.run("attention", lambda: find_attention(graph, is_elementwise))
+        stages.run("pair", lambda: find_paired_products(graph, is_elementwise))
         stages.run("combine", lambda: combine_products(graph, is_elementwise))
         stages.run(
             "inverted residuals", lambda: find_inverted_residuals(graph, is_elementwise, target, threads)

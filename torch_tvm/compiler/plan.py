@@ -16,7 +16,7 @@ from torch_tvm.kernels.module import check_arguments, compile_kernels, link_kern
 from torch_tvm.kernels.target import CpuTarget
 
 from .launch import Argument, Kernel, Launch
-from .memory import live_bytes, plan_arena, plan_packed
+from .memory import live_bytes, overwrite_dying_inputs, plan_arena, plan_packed
 
 
 def name_kernels(launches: Sequence[Launch]) -> dict[Kernel, str]:
@@ -86,16 +86,14 @@ def _info(launches: Sequence[Launch], names: Mapping[Kernel, str]) -> list[dict[
 
 def _describe(
     name: str,
-    launches: Sequence[Launch],
+    packing: Sequence[Launch],
+    steps: Sequence[Launch],
     names: Mapping[Kernel, str],
     constants: Sequence[np.ndarray],
     counts: tuple[int, int, int],
     target: CpuTarget,
 ) -> runtime.PlanDescription:
-    """Plan memory, and write down what runs on it."""
-    packing = [launch for launch in launches if launch.packing]
-    steps = [launch for launch in launches if not launch.packing]
-    _move_to_packed(packing, steps)
+    """Place what the launches work on in memory, and write down what runs on it."""
     sizes = {
         "num_inputs": counts[0],
         "num_weights": counts[1],
@@ -117,7 +115,7 @@ def _describe(
         constants=constants,
         sizes=sizes,
         info={
-            "kernels": _info(launches, names),
+            "kernels": _info([*packing, *steps], names),
             "target": target.spec,
             "live_bytes": live_bytes(steps),
             "spreads_nonfinite": any(launch.kernel.spreads_nonfinite for launch in steps),
@@ -168,6 +166,10 @@ def make_plan(
     counts
         Numbers of inputs, weights and outputs.
     """
+    packing = [launch for launch in launches if launch.packing]
+    steps = [launch for launch in launches if not launch.packing]
+    _move_to_packed(packing, steps)
+    overwrite_dying_inputs(steps)
     names = name_kernels(launches)
-    description = _describe(name, launches, names, constants, counts, target)
+    description = _describe(name, packing, steps, names, constants, counts, target)
     return UncompiledPlan(description, build_kernels(launches, names), target)

@@ -196,10 +196,10 @@ class _Interleaved(epilogues.Epilogue):
     stride: tuple[int, ...]
     first: tuple[int, ...]
 
-    def store(self, result: tir.Value, index: Sequence[tir.Index], count: int) -> None:
+    def store(self, result: tir.Value, index: Sequence[tir.Index], count: int, *others: tir.Value) -> None:
         image, *pixel, column = index
         places = [i * s + f for i, s, f in zip(pixel, self.stride, self.first, strict=True)]
-        super().store(result, [image, *places, column], count)
+        super().store(result, [image, *places, column], count, *others)
 
 
 def default_schedule(workload: ConvTranspose, target: CpuTarget, threads: int = 1) -> tuple[Schedule, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 from tvm.tirx import PrimFunc
 
 from torch_tvm.kernels import tir, views
-from torch_tvm.kernels.expression import Expression, emit
+from torch_tvm.kernels.expression import Expression, Operand, emit
 from torch_tvm.kernels.nest import Nest, Schedule, task_count
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.transpose import MAX_SIDE, Tile
@@ -43,6 +43,8 @@ class Elementwise:
     inputs, outputs
         One `View` or None (contiguous, of the operand's own shape) per operand; empty means all None. The parameter of the
         kernel has the view's `buffer_shape`.
+    overwritten
+        Which input lies in the memory of the output, one of `overwritable`; the kernel then has no parameter for it.
 
     Examples
     --------
@@ -57,6 +59,7 @@ class Elementwise:
     expression: Expression
     inputs: tuple[View | None, ...] = ()
     outputs: tuple[View | None, ...] = ()
+    overwritten: int | None = None
 
     def __post_init__(self) -> None:
         """Check the views against the expression."""
@@ -91,6 +94,30 @@ def default_schedule(workload: Elementwise, target: CpuTarget, threads: int) -> 
     return Schedule(lanes, task_count(vectors * vector_nanoseconds(workload.expression, lanes), threads))
 
 
+def overwritable(workload: Elementwise, schedule: Schedule) -> list[int]:
+    """Return the inputs that are read at each index just before the output is stored there, and never again.
+
+    They lie in memory as the output does, and no vector overlaps another.
+    """
+    expression, (space, bases) = workload.expression, _iteration(workload)
+    last, inner = len(expression.inputs), space.sizes[-1]
+    exact = inner % schedule.lanes == 0 or inner < schedule.lanes
+    if len(expression.outputs) > 1 or not exact or any(workload.outputs):
+        return []
+    tiled = any(
+        own[-1] not in (0, 1) and 1 in own[:-1] for own in space.strides[:last]
+    )  # tiles overlap: see _Kernel
+    result = expression.output_operands[0]
+    return [
+        k
+        for k, (operand, own) in enumerate(zip(expression.inputs, space.strides, strict=False))
+        if operand == result
+        and not tiled
+        and (own, bases[k]) == (space.strides[last], bases[last])
+        and not any(workload.inputs[k : k + 1])
+    ]
+
+
 def preferred_lanes(expression: Expression, target: CpuTarget) -> int:
     """Lanes that fill one register with the widest values; 16-bit floats are computed in 32 bits."""
     dtypes = [operand.dtype for operand in expression.inputs] + [
@@ -113,19 +140,18 @@ def vector_nanoseconds(expression: Expression, lanes: int) -> float:
 
 def build(workload: Elementwise, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:
     """Build the kernel `name`(inputs..., outputs...)."""
-    expression = workload.expression
-    all_views = (*workload.input_views, *workload.output_views)
-    operands = (*expression.inputs, *expression.output_operands)
-    strides = [
-        views.broadcast_strides(view, operand.shape, expression.shape)
-        for view, operand in zip(all_views, operands, strict=True)
-    ]
-    order = views.order_by(strides[len(expression.inputs)])  # writes are contiguous
-    space = views.collapse([expression.shape[d] for d in order], [[own[d] for d in order] for own in strides])
-    bases = tuple(view.offset for view in all_views)
+    if workload.overwritten is not None and workload.overwritten not in overwritable(workload, schedule):
+        raise ValueError(f"the output cannot take the memory of input {workload.overwritten} of {workload}")
+    expression, (space, bases) = workload.expression, _iteration(workload)
+    result = len(expression.inputs)
     parameters = [
-        tir.Parameter(f"{'x' if k < len(expression.inputs) else 'y'}{k}", view.buffer_shape, operand.dtype)
-        for k, (view, operand) in enumerate(zip(all_views, operands, strict=True))
+        tir.Parameter(
+            f"{'x' if k < result else 'y'}{k}",
+            view.buffer_shape,
+            operand.dtype,
+            f"y{result}" if k == workload.overwritten else "",
+        )
+        for k, (view, operand) in enumerate(zip(*_operands(workload), strict=True))
     ]
 
     def body(*buffers: Any) -> None:
@@ -133,6 +159,28 @@ def build(workload: Elementwise, schedule: Schedule, target: CpuTarget, name: st
         _Kernel(expression, space, flat, schedule).emit(bases)
 
     return tir.kernel(name, parameters, body)
+
+
+def _operands(workload: Elementwise) -> tuple[tuple[View, ...], tuple[Operand, ...]]:
+    """Views, and what they are views of: inputs, then outputs."""
+    expression = workload.expression
+    return (
+        (*workload.input_views, *workload.output_views),
+        (*expression.inputs, *expression.output_operands),
+    )
+
+
+def _iteration(workload: Elementwise) -> tuple[Space, tuple[int, ...]]:
+    """Return the loops, and where each operand begins."""
+    expression = workload.expression
+    all_views, operands = _operands(workload)
+    strides = [
+        views.broadcast_strides(view, operand.shape, expression.shape)
+        for view, operand in zip(all_views, operands, strict=True)
+    ]
+    order = views.order_by(strides[len(expression.inputs)])  # writes are contiguous
+    space = views.collapse([expression.shape[d] for d in order], [[own[d] for d in order] for own in strides])
+    return space, tuple(view.offset for view in all_views)
 
 
 @dataclass(frozen=True)

@@ -29,18 +29,27 @@ class PlacedExpression:
     Parameters
     ----------
     expression
-        What is computed.
+        What is computed. Its first inputs are the anchor's results.
     views
-        One `View` or None (contiguous, of the operand's own shape) for each of inputs 1 and up, then for each output. The
-        last dimension has unit stride, or one element.
+        One `View` or None (contiguous, of the operand's own shape) for each other input, then for each output. The last
+        dimension has unit stride, or one element.
+    overwritten
+        Which input lies in the memory of the output, each element where the one computed from it is stored; 0 for none. The
+        kernel has no parameter for it.
+    results
+        How many results the anchor has.
     """
 
     expression: Expression
     views: tuple[View | None, ...]
+    overwritten: int = 0
+    results: int = 1
 
     def __post_init__(self) -> None:
         """Check the views against the expression."""
         operands = self.operands
+        if self.overwritten and self.overwritten not in self.overwritable:
+            raise ValueError(f"the output cannot take the memory of input {self.overwritten} of {self}")
         if len(self.views) != len(operands):
             raise ValueError(f"there are {len(operands)} operands and outputs, got {len(self.views)} views")
         for view, operand in zip(self.views, operands, strict=True):
@@ -52,25 +61,38 @@ class PlacedExpression:
 
     @property
     def operands(self) -> tuple[Operand, ...]:
-        """Inputs 1 and up, then the outputs."""
-        return (*self.expression.inputs[1:], *self.expression.output_operands)
+        """Inputs other than the anchor's results, then the outputs."""
+        return (*self.expression.inputs[self.results :], *self.expression.output_operands)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the output tensor."""
         return self.expression.shape
 
+    @property
+    def overwritable(self) -> list[int]:
+        """Inputs with the output's shape and dtype that lie in memory as it does, not in parts of larger tensors.
+
+        An anchor that computes each element once reads such an input at an index just before it stores there.
+        """
+        results = self.expression.output_operands
+        if len(results) > 1 or self.views[-1] is not None:
+            return []
+        inputs = zip(self.expression.inputs[self.results :], self.views[:-1], strict=True)
+        same = (k for k, (own, view) in enumerate(inputs, self.results) if own == results[0] and view is None)
+        return list(same)
+
 
 @dataclass(frozen=True)
 class Epilogue:
-    """An `Expression` whose input 0 is the anchor's result.
+    """An `Expression` whose first inputs are the anchor's results.
 
     Parameters
     ----------
     expression
         Its shape is the output tensor's shape.
     extras
-        The kernel's buffers for inputs 1 and up.
+        The kernel's buffers for the other inputs.
     outputs
         The kernel's buffers for the outputs.
     lanes
@@ -83,6 +105,11 @@ class Epilogue:
     lanes: int
 
     @property
+    def results(self) -> int:
+        """How many results the anchor has."""
+        return len(self.expression.inputs) - len(self.extras)
+
+    @property
     def unrolled(self) -> bool:
         """Whether the expression is small enough to be emitted for every vector of a register tile."""
         return is_cheap(self.expression)
@@ -92,16 +119,18 @@ class Epilogue:
         """Dtype of the anchor's result."""
         return self.expression.inputs[0].dtype
 
-    def apply(self, result: tir.Value, index: Sequence[tir.Index], count: int) -> list[tir.Value]:
-        """Return the outputs for `count` elements that begin at `index`."""
-        loads = [result]
-        for operand, buffer in zip(self.expression.inputs[1:], self.extras, strict=True):
+    def apply(
+        self, result: tir.Value, index: Sequence[tir.Index], count: int, *others: tir.Value
+    ) -> list[tir.Value]:
+        """Return the outputs for `count` elements that begin at `index`; `others` are further results of the anchor."""
+        loads = [result, *others]
+        for operand, buffer in zip(self.expression.inputs[len(loads) :], self.extras, strict=True):
             loads.append(load_operand(operand, buffer, index, count, self.lanes))
         return emit(self.expression, loads, self.lanes)
 
-    def store(self, result: tir.Value, index: Sequence[tir.Index], count: int) -> None:
+    def store(self, result: tir.Value, index: Sequence[tir.Index], count: int, *others: tir.Value) -> None:
         """Apply the expression to `count` elements that begin at `index`, and store its outputs."""
-        values = self.apply(result, index, count)
+        values = self.apply(result, index, count, *others)
         for value, buffer, operand in zip(values, self.outputs, self.expression.output_operands, strict=True):
             tir.store_partial(buffer, value, index, count=count, dtype=operand.dtype, lanes=self.lanes)
 
@@ -129,7 +158,7 @@ def load_operand(
 
 
 def resolve(
-    epilogue: Expression | PlacedExpression | None, shape: tuple[int, ...], dtype: str
+    epilogue: Expression | PlacedExpression | None, shape: tuple[int, ...], dtype: str, results: int = 1
 ) -> PlacedExpression:
     """Return the epilogue to use, checked against the anchor that it is for.
 
@@ -141,30 +170,39 @@ def resolve(
         Shape of the anchor's output tensor.
     dtype
         Dtype that the anchor computes.
+    results
+        How many results it has.
     """
     if epilogue is None:
         epilogue = identity(shape, dtype)
-    if isinstance(epilogue, Expression):
-        operands = len(epilogue.inputs[1:]) + len(epilogue.outputs)
-        epilogue = PlacedExpression(epilogue, (None,) * operands)
+    epilogue = place(epilogue, results)
     expression = epilogue.expression
-    anchor = expression.inputs[0] if expression.inputs else None
-    if expression.shape != shape or anchor != Operand(shape, dtype):
+    anchors = expression.inputs[:results]
+    if expression.shape != shape or anchors != (Operand(shape, dtype),) * results:
         raise ValueError(
             f"the epilogue's shape and first input must be {Operand(shape, dtype)}, the result of the"
-            f" kernel; got shape {expression.shape}, first input {anchor}"
+            f" kernel; got shape {expression.shape}, first input {', '.join(map(str, anchors)) or None}"
         )
     return epilogue
 
 
+def place(epilogue: Expression | PlacedExpression, results: int = 1) -> PlacedExpression:
+    """Return an epilogue of an anchor's results with a view, `None` if need be, of each operand and output."""
+    if isinstance(epilogue, PlacedExpression):
+        return epilogue
+    operands = len(epilogue.inputs[results:]) + len(epilogue.outputs)
+    return PlacedExpression(epilogue, (None,) * operands, results=results)
+
+
 def parameters(epilogue: PlacedExpression) -> tuple[list[tir.Parameter], list[tir.Parameter]]:
     """Return the kernel parameters that an epilogue adds: other inputs, and outputs."""
-    count = len(epilogue.expression.inputs) - 1
+    count = len(epilogue.expression.inputs) - epilogue.results
     found = [
         tir.Parameter(
             f"extra{k}" if k < count else f"output{k - count}",
             operand.shape if view is None else view.buffer_shape,
             operand.dtype,
+            "output0" if epilogue.overwritten and k == epilogue.overwritten - epilogue.results else "",
         )
         for k, (operand, view) in enumerate(zip(epilogue.operands, epilogue.views, strict=True))
     ]
@@ -185,7 +223,7 @@ def kernel(
 def bind(epilogue: PlacedExpression, buffers: Sequence[tir.Buffer], lanes: int) -> Epilogue:
     """Return the epilogue on a kernel's buffers, extra inputs then outputs, which may have other dimensions."""
     shaped = [shape(*each) for each in zip(buffers, epilogue.operands, epilogue.views, strict=True)]
-    extras = len(epilogue.expression.inputs) - 1
+    extras = len(epilogue.expression.inputs) - epilogue.results
     return Epilogue(epilogue.expression, shaped[:extras], shaped[extras:], lanes)
 
 
@@ -204,7 +242,7 @@ def fold(epilogue: PlacedExpression, shape: tuple[int, ...]) -> PlacedExpression
     expression = epilogue.expression
     if shape == expression.shape:
         return epilogue
-    inputs = [expression.inputs[0]]
+    inputs = [Operand(shape, own.dtype) for own in expression.inputs[: epilogue.results]]
     folded: list[View | None] = []
     for operand, view in zip(epilogue.operands, epilogue.views, strict=True):
         if math.prod(operand.shape) == math.prod(shape):
@@ -216,8 +254,9 @@ def fold(epilogue: PlacedExpression, shape: tuple[int, ...]) -> PlacedExpression
         folded.append(view and views.folded(view, operand.shape, inputs[-1].shape))
         if view is not None and folded[-1] is None:
             return None
-    inputs[0] = Operand(shape, inputs[0].dtype)
     count = len(expression.inputs)
     return PlacedExpression(
-        Expression(tuple(inputs[:count]), expression.instructions, expression.outputs, shape), tuple(folded)
+        Expression(tuple(inputs[:count]), expression.instructions, expression.outputs, shape),
+        tuple(folded),
+        results=epilogue.results,
     )

@@ -10,7 +10,6 @@ tile that fits the registers (`rows * vectors + vectors + 1 <= 32`); with one ro
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -23,110 +22,25 @@ from torch_tvm.kernels import epilogue as epilogues
 from torch_tvm.kernels import tiling, tir
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression
-from torch_tvm.kernels.matrix_view import MatrixView
+from torch_tvm.kernels.matmul_shape import Matmul
 from torch_tvm.kernels.panel import PanelCopy, PanelPrefetch
 from torch_tvm.kernels.register_tile import RegisterTile, Summation, memory_of_parts
 from torch_tvm.kernels.target import CpuTarget
 
+__all__ = [
+    "Matmul",
+    "Product",
+    "Schedule",
+    "build",
+    "build_pack",
+    "cycles",
+    "default_schedule",
+    "emit",
+    "packed_shape",
+]
+
 # From this many tiles that read it, a copied panel pays: its rows are contiguous and never partial.
 _TILES_PER_COPIED_PANEL = 8
-
-
-@dataclass(frozen=True)
-class Matmul:
-    """C[batch, m, n] = sum over k of A[batch, m, k] B[batch, k, n].
-
-    Parameters
-    ----------
-    a, b, c
-        Where the operands and the result lie. Axes: "m" and "k", "k" and "n", "m" and "n", and batch axes; `a` and
-        `b` may lack batch axes of `c`, then they are the same for all indices of them.
-    packed
-        Whether the kernel's second parameter is what `build_pack` makes of `b`.
-    dtype
-        Of all three, and of the sums.
-
-    Examples
-    --------
-    `F.linear` of 128 x 768 with a weight of 3072 x 768:
-
-    >>> from torch_tvm.kernels.matmul import Matmul
-    >>> from torch_tvm.kernels.matrix_view import MatrixView
-    >>> linear = Matmul(
-    ...     MatrixView((128, 768), ("m", "k")),
-    ...     MatrixView((3072, 768), ("n", "k")),
-    ...     MatrixView((128, 3072), ("m", "n")),
-    ...     packed=True,
-    ... )
-    >>> linear.m, linear.n, linear.k
-    (128, 3072, 768)
-    """
-
-    a: MatrixView
-    b: MatrixView
-    c: MatrixView
-    packed: bool = False
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        """Check that the three views agree."""
-        sizes = {**self.a.extents, **self.b.extents, **self.c.extents}
-        for view, axes in ((self.a, {"m", "k"}), (self.b, {"k", "n"}), (self.c, {"m", "n"})):
-            extents = view.extents
-            if not axes <= set(extents) or any(size != sizes[axis] for axis, size in extents.items()):
-                raise ValueError(f"expected axes {axes} of extents {sizes} in {view}")
-            batch = set(extents) - axes
-            if batch - set(self.batch):
-                raise ValueError(f"{view} has batch axes that the result {self.c} lacks")
-        if any(size < 1 for size in sizes.values()):
-            raise ValueError(f"expected extents of at least 1, got {sizes}")
-        if self.c.inner not in ("m", "n"):
-            raise ValueError(f"m or n must be contiguous in the result, got {self.c}")
-        if self.packed and self.c.inner != "n":
-            raise ValueError(f"n must be contiguous in the result of packed weights, got {self.c}")
-
-    @property
-    def m(self) -> int:
-        """Rows of the result."""
-        return self.c.extents["m"]
-
-    @property
-    def n(self) -> int:
-        """Columns of the result."""
-        return self.c.extents["n"]
-
-    @property
-    def k(self) -> int:
-        """Terms of each sum."""
-        return self.a.extents["k"]
-
-    @property
-    def batch(self) -> dict[str, int]:
-        """Batch axes and their sizes, in the order of the result."""
-        return {axis: size for axis, size in self.c.extents.items() if axis not in ("m", "n")}
-
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of the product."""
-        return 2 * self.m * self.n * self.k * math.prod(self.batch.values())
-
-    def mirrored(self) -> Matmul:
-        """Return the same product as C' = B' A', with m and n exchanged."""
-        swap = {"m": "n", "n": "m"}
-        return Matmul(self.b.renamed(swap), self.a.renamed(swap), self.c.renamed(swap), False, self.dtype)
-
-    def with_contiguous_rows(self) -> Matmul:
-        """Return the product as the loops run over it.
-
-        "n" is contiguous in the result, and a batch axis that `b` lacks is more rows of m, so that weights are read
-        once for the whole batch.
-        """
-        product = self if self.c.inner == "n" else self.mirrored()
-        for axis in reversed(product.batch):
-            a, c = product.a.merged(axis, "m"), product.c.merged(axis, "m")
-            if axis not in product.b.extents and a is not None and c is not None and c.inner == "n":
-                product = dataclasses.replace(product, a=a, c=c)
-        return product
 
 
 @dataclass(frozen=True)
@@ -170,11 +84,14 @@ class Schedule:
         return self.vectors * self.lanes
 
 
-def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> Schedule:
-    """Choose tiles that fit the registers and waste least, and tasks that keep `threads` threads busy."""
+def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1, multiple: int = 1) -> Schedule:
+    """Choose tiles that fit the registers and waste least, and tasks that keep `threads` threads busy.
+
+    The vectors of a tile are a multiple of `multiple`.
+    """
     workload = workload.with_contiguous_rows()
     lanes, size = target.lanes(workload.dtype), tir.element_bytes(workload.dtype)
-    rows, vectors = _tile(workload, target, lanes, threads)
+    rows, vectors = _tile(workload, target, lanes, threads, multiple)
     tiles = -(-workload.m // rows)
     right = "packed" if workload.packed else "copied"
     if not workload.packed and workload.b.inner == "n" and tiles < _TILES_PER_COPIED_PANEL:
@@ -192,7 +109,7 @@ def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1) -> S
     return Schedule(rows, vectors, lanes, right, row_blocks, chains, parallel, prefetch, rows_first)
 
 
-def _tile(workload: Matmul, target: CpuTarget, lanes: int, threads: int) -> tuple[int, int]:
+def _tile(workload: Matmul, target: CpuTarget, lanes: int, threads: int, multiple: int) -> tuple[int, int]:
     size = tir.element_bytes(workload.dtype)
     from_memory = workload.packed and _weight_bytes(workload) > tiling.WARM_BYTES
 
@@ -206,7 +123,8 @@ def _tile(workload: Matmul, target: CpuTarget, lanes: int, threads: int) -> tupl
         return tiling.with_compile_time(computing + first, bodies)
 
     row_bytes = workload.a.stride("m") * size if workload.m > 1 else 1
-    rows, vectors = min(tiling.register_tiles(target, lanes, workload.n, row_bytes), key=cost)
+    tiles = tiling.register_tiles(target, lanes, workload.n, row_bytes)
+    rows, vectors = min((tile for tile in tiles if tile[1] % multiple == 0), key=cost)
     return max(height for _, height in tir.split_evenly(workload.m, rows)), vectors
 
 

@@ -252,9 +252,9 @@ class _IntoRing(epilogues.Epilogue):
 
     ring: _Ring
 
-    def store(self, result: tir.Value, index: Sequence[tir.Index], count: int) -> None:
+    def store(self, result: tir.Value, index: Sequence[tir.Index], count: int, *others: tir.Value) -> None:
         """Apply the expression to `count` elements that begin at `index`, and keep them."""
-        (value,) = self.apply(result, index, count)
+        (value,) = self.apply(result, index, count, *others)
         tir.store(self.ring.buffer, value, self.ring.place(index), self.lanes)
 
 

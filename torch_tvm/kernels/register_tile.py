@@ -95,14 +95,19 @@ class RegisterTile:
     ) -> None:
         """Apply the epilogue and store `columns` columns of every row.
 
-        `place(row)` is the index of a row in the output tensor, without the last dimension.
+        `place(row)` is the index of a row in the output tensor, without the last dimension. Of several results for an
+        index, each has its share of the tile's columns, side by side.
         """
-        counts = [min(self.lanes, columns - v * self.lanes) for v in range(self.vectors)]
+        share = self.vectors // epilogue.results
+        counts = [min(self.lanes, columns - v * self.lanes) for v in range(share)]
         counts = [count for count in counts if count > 0]
         if epilogue.unrolled:
             for row, (v, count) in itertools.product(range(self.rows), enumerate(counts)):
                 index = [*place(row), first_column + v * self.lanes]
-                epilogue.store(self._sums[row * self.vectors + v], index, count)
+                result, *others = (
+                    self._sums[row * self.vectors + at] for at in range(v, self.vectors, share)
+                )
+                epilogue.store(result, index, count, *others)
         else:
             self._store_in_loop(epilogue, place, first_column, counts)
 
@@ -116,16 +121,23 @@ class RegisterTile:
         lanes = self.lanes
         spilled = T.alloc_buffer((self.rows, self.vectors * lanes), self.dtype, align=64)
         self.spill(spilled, lambda row: [row], 0)
+        share = self.vectors // epilogue.results * lanes
         whole = sum(count == lanes for count in counts)
+
+        def store(row: tir.Index, v: tir.Index, count: int) -> None:
+            index = [*place(row), first_column + v * lanes]
+            result, *others = (
+                tir.load(spilled, (row, v * lanes + first), lanes)
+                for first in range(0, self.vectors * lanes, share)
+            )
+            epilogue.store(result, index, count, *others)
+
         with tir.loop(self.rows) as row:
             if whole:
                 with tir.loop(whole) as v:
-                    index = [*place(row), first_column + v * lanes]
-                    epilogue.store(tir.load(spilled, (row, v * lanes), lanes), index, lanes)
+                    store(row, v, lanes)
             if whole < len(counts):
-                index = [*place(row), first_column + whole * lanes]
-                value = tir.load(spilled, (row, whole * lanes), lanes)
-                epilogue.store(value, index, counts[whole])
+                store(row, whole, counts[whole])
 
 
 class Summation:

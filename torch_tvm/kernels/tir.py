@@ -33,15 +33,26 @@ PARALLEL_MIN_NANOSECONDS = 8_000
 
 @dataclass(frozen=True)
 class Parameter:
-    """A tensor parameter of a kernel: contiguous, aligned to its elements only."""
+    """A tensor parameter of a kernel: contiguous, aligned to its elements only.
+
+    Parameters
+    ----------
+    lies_in
+        Name of the parameter, an output, in whose memory the tensor lies: the function then has none for it.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    lies_in: str = ""
 
 
 def kernel(name: str, parameters: Sequence[Parameter], body: Callable[..., None]) -> PrimFunc:
-    """Make the function `name` whose body is what `body(*buffers)` emits; outputs must not overlap inputs."""
+    """Make the function `name` whose body is what `body(*buffers)` emits.
+
+    LLVM is told that no two parameters overlap, so that a tensor that an output overwrites must not be one of its own
+    (`Parameter.lies_in`): both are then accesses to one parameter, which LLVM keeps in order.
+    """
     for p in parameters:
         if math.prod(p.shape) > _MOST_ELEMENTS:
             raise ValueError(
@@ -50,8 +61,8 @@ def kernel(name: str, parameters: Sequence[Parameter], body: Callable[..., None]
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(name)
         T.func_attr({"global_symbol": name, "tirx.noalias": True, NO_INNER_BLOCKS: True})
-        buffers = [T.arg(p.name, unaligned_buffer(p.shape, p.dtype)) for p in parameters]
-        body(*buffers)
+        own = {p.name: T.arg(p.name, unaligned_buffer(p.shape, p.dtype)) for p in parameters if not p.lies_in}
+        body(*(reshaped(own[p.lies_in], p.shape, p.dtype) if p.lies_in else own[p.name] for p in parameters))
     return builder.get()
 
 
