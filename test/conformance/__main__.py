@@ -21,8 +21,9 @@ PREFACE = """# Conformance with eager PyTorch
 Made by `make conformance` (test/conformance). OpInfo is PyTorch's own database of operators: {entries} entries with
 sample inputs. Each sample goes through `torch.jit.trace` with `min_group_size=1` and is compared with eager PyTorch:
 values within torch.testing's default tolerance for the dtype, or the entry's own in PyTorch's tests where that is larger;
-dtypes, shapes and strides equal; run twice, and no input may change. All samples count in float32, the first
-{limit} of an entry in other dtypes.
+dtypes, shapes and strides equal; run twice, and no input may change. Results that share memory with an argument are cloned,
+so that converters of views run too. A full run takes all samples in float32 and the first {limit} of an entry in other
+dtypes; these tables hold {coverage}.
 """
 
 
@@ -73,13 +74,18 @@ def _run(jobs: list[Job], arguments: argparse.Namespace) -> bool:
 
 
 def _write_report() -> None:
-    from conformance.samples import LIMITS, entries
+    from conformance.samples import LIMITS, count, entries, jobs
 
     summary = report.summarize(report.load(sorted(OUTCOMES.glob("*.jsonl"))))
+    there = {dtype: sum(map(count, jobs([dtype]))) for dtype in LIMITS}
+    held = {dtype: summary["totals"].get(dtype, {}).get("samples", 0) for dtype in LIMITS}
+    coverage = "all of them"
+    if held != there:
+        coverage = "; ".join(f"{held[dtype]:,} of {there[dtype]:,} samples of {dtype}" for dtype in LIMITS)
     docs = ROOT / "docs"
     docs.mkdir(exist_ok=True)
     report.write_json(summary, docs / "conformance.json")
-    preface = PREFACE.format(entries=len(entries()), limit=LIMITS["int64"])
+    preface = PREFACE.format(entries=len(entries()), limit=LIMITS["int64"], coverage=coverage)
     (docs / "conformance.md").write_text(report.markdown(summary, preface))
 
 

@@ -359,6 +359,13 @@ def sample_inputs(job: Job) -> list[Any]:
     return list(itertools.islice(made, job.limit))
 
 
+def count(job: Job) -> int:
+    """Say how many samples a job has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return len(sample_inputs(job))
+
+
 def run_job(job: Job) -> Iterator[int | Outcome]:
     """Give the number of the job's samples and the outcome of each: the runner of the pool."""
     torch_tvm.enable(min_group_size=1, guard=False, compile_process=False, max_signatures=MAX_SIGNATURES)

@@ -187,7 +187,13 @@ class Constant(Expr):
         self.__ffi_init__(data, span)
 
     def numpy(self) -> np.ndarray:
-        """Return the data as a numpy array that shares memory with it (not for bfloat16)."""
+        """Return the data as a numpy array that shares memory with it; bfloat16 is that of ml_dtypes."""
+        if str(self.data.dtype) == "bfloat16":
+            import ml_dtypes
+            import torch
+
+            bits = torch.from_dlpack(self.data).view(torch.uint16).numpy()
+            return bits.view(ml_dtypes.bfloat16)
         return np.from_dlpack(self.data)
 
 
