@@ -35,6 +35,10 @@ CASES: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
         lambda a: (torch.full_like(a, 2.5), torch.logical_not(a), a.tril(), a.masked_fill(a > 0, 1.5)),
         [values([5, 8], bf16)],
     ),
+    "bfloat16_known": (  # before any kernel runs, as what a plan gives back
+        lambda a: (torch.full_like(a[0, 0], 2.5), a[0] * 1.5),
+        [values([5, 8], bf16)],
+    ),
     "bfloat16_epilogues": (
         lambda c, a, b, v: (torch.addmm(c, a, b), torch.addmv(c[:, 0], a, v), torch.addmm(c[:1, :1], a, b)),
         [values([3, 5], bf16), values([3, 6], bf16), values([6, 5], bf16), values([6], bf16)],
