@@ -24,7 +24,7 @@ from torch_tvm import relay
 
 SEED = int(os.environ.get("OPINFO_SEED", "0"))
 # Entries with a dtype; one sample of each, from the first few.
-JOBS, FIRST = 100, 5
+JOBS, FIRST = 60, 5
 
 
 def outcomes_of(job: Job) -> list[Outcome]:
