@@ -12,7 +12,7 @@ CCACHE := $(shell command -v ccache)
 CONFIGURE = $(BIN)/cmake -S . -G Ninja -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
 	-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=$(CCACHE))
 
-.PHONY: demo bench test lint format pytest test-package asan build clean
+.PHONY: demo bench test lint format pytest conformance test-package asan build clean
 
 demo: build
 	$(BIN)/python benchmarks/resnet18.py $(DEMO_ARGS)
@@ -40,6 +40,12 @@ format: .venv/installed
 
 pytest: build
 	$(BIN)/python -X faulthandler -m pytest $(PYTEST_ARGS)
+
+# All of OpInfo beside eager PyTorch, one process for each CPU: an hour on two. Writes docs/conformance.* and docs/operators.md.
+CONFORMANCE_ARGS ?=
+conformance: build
+	PYTHONPATH=$(CURDIR):$(CURDIR)/test $(BIN)/python -W ignore -m conformance $(CONFORMANCE_ARGS)
+	PYTHONPATH=$(CURDIR) $(BIN)/python test/operators_table.py
 
 # Builds the wheel twice from nothing, with and without build isolation: minutes, so not part of `make test`.
 test-package: build

@@ -88,8 +88,10 @@ def transposed_convolution(dims: int) -> Callable[..., Tensor]:
     ) -> Tensor:
         same_dtypes(x, weight)
         assert list(weight.shape) == [x.shape[1], channels // groups, *kernel_size]
-        assert padding[:dims] == padding[dims:]
-        return convolve(x, weight, None, strides, padding[:dims], output_padding, groups, dilation)
+        assert all(extra < stride for extra, stride in zip(output_padding, strides, strict=True))
+        whole = convolve(x, weight, None, strides, 0, 0, groups, dilation)
+        cut = zip(padding[:dims], padding[dims:], output_padding, strict=True)
+        return F.pad(whole, [n for begin, end, extra in [*cut][::-1] for n in (-begin, extra - end)])
 
     return run
 

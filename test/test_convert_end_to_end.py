@@ -31,6 +31,18 @@ CASES: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
         [values([8, 9], f32, special=True)],
     ),
     "bfloat16": (lambda a: (F.gelu(a * 0.1), a.softmax(-1), a.sum(0)), [values([5, 8], bf16)]),
+    "bfloat16_constants": (
+        lambda a: (torch.full_like(a, 2.5), torch.logical_not(a), a.tril(), a.masked_fill(a > 0, 1.5)),
+        [values([5, 8], bf16)],
+    ),
+    "bfloat16_known": (  # before any kernel runs, as what a plan gives back
+        lambda a: (torch.full_like(a[0, 0], 2.5), a[0] * 1.5),
+        [values([5, 8], bf16)],
+    ),
+    "bfloat16_epilogues": (
+        lambda c, a, b, v: (torch.addmm(c, a, b), torch.addmv(c[:, 0], a, v), torch.addmm(c[:1, :1], a, b)),
+        [values([3, 5], bf16), values([3, 6], bf16), values([6, 5], bf16), values([6], bf16)],
+    ),
     "comparison": (lambda a, b: ((a > b) & (a != 0), ~(a <= b)), [values([3, 5], f32), values([5], i64)]),
     "integers": (
         lambda a: (a // 3, a % -4, torch.div(a, 3, rounding_mode="trunc"), a**3),
@@ -76,6 +88,12 @@ CASES: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     ),
     "conv_transposed": (
         lambda x, w: F.conv_transpose2d(x, w, stride=2, padding=1, output_padding=1),
+        [image(), values([4, 3, 3, 3], f32)],
+    ),
+    "conv_transposed_output_padding": (
+        lambda x, w: F.conv_transpose2d(
+            x, w, stride=(1, 2), dilation=(3, 1), padding=2, output_padding=(2, 1)
+        ),
         [image(), values([4, 3, 3, 3], f32)],
     ),
     "conv_transposed_last": (

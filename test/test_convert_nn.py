@@ -111,12 +111,27 @@ def test_transposed_convolution(data: Any) -> None:
         "stride": stride,
         "padding": data.draw(st.integers(0, 1)),
         "groups": groups,
-        "output_padding": data.draw(st.integers(0, stride - 1)),
+        "output_padding": data.draw(st.integers(0, 2)),
         "dilation": data.draw(st.integers(1, 2)),
     }
     assume(options["output_padding"] < max(stride, options["dilation"]))
+    assume(options["output_padding"] < stride + options["padding"])
     convolve: Any = [F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d][dims - 1]
     check(lambda a, b, c: convolve(a, b, c, **options), x, weight, bias)
+
+
+def test_output_padding_beyond_the_stride() -> None:
+    """Relay, and TVM, want it below the stride; PyTorch below the stride or the dilation."""
+    x, weight = values([2, 3, 5, 4], torch.float32), values([3, 2, 3, 2], torch.float32)
+
+    def convolve(x: torch.Tensor, w: torch.Tensor, padding: int) -> torch.Tensor:
+        return F.conv_transpose2d(x, w, stride=2, dilation=(1, 4), output_padding=(1, 3), padding=padding)
+
+    text = check(lambda x, w: convolve(x, w, 2), x, weight).astext()
+    assert "output_padding=[1, 1]" in text
+    assert "padding=[2, 2, 2, 0]" in text
+    with pytest.raises(NotConvertibleError, match="output_padding=3 with stride=2 and padding=1"):
+        torch_tvm.to_relay(lambda x, w: convolve(x, w, 1), [x, weight])
 
 
 @quick

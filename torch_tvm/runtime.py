@@ -15,6 +15,8 @@ import numpy as np
 import tvm_ffi
 from tvm_ffi.dataclasses import c_class
 
+from torch_tvm.arrays import from_numpy
+
 if TYPE_CHECKING:
     import torch
 
@@ -224,7 +226,7 @@ class PlanDescription:
             ],
             made(self.steps),
             packing_steps=made(self.packing_steps),
-            constants=[tvm_ffi.from_dlpack(np.ascontiguousarray(constant)) for constant in self.constants],
+            constants=[from_numpy(np.ascontiguousarray(constant)) for constant in self.constants],
             info=self.info,
             **self.sizes,
         )

@@ -48,6 +48,23 @@ struct Convolution {
         output_padding(Spatial(ctx, "output_padding", kernel.size(), 0)),
         groups(ctx.Int("groups")) {}
 
+  // Relay wants output_padding below the stride; what is above it is as well not cut off from the
+  // end.
+  void BoundOutputPadding(const Context& ctx) {
+    for (size_t i = 0; i < kernel.size(); ++i) {
+      const int64_t excess = output_padding[i] - (strides[i] - 1);
+      if (excess <= 0) continue;
+      int64_t& end = padding[kernel.size() + i];
+      if (excess > end) {
+        ctx.Refuse("output_padding=" + std::to_string(output_padding[i]) + " with stride=" +
+                   std::to_string(strides[i]) + " and padding=" + std::to_string(end) +
+                   "; less than stride + padding is converted");
+      }
+      end -= excess;
+      output_padding[i] -= excess;
+    }
+  }
+
   Operand input;
   Operand weight;
   Sizes kernel;
@@ -92,7 +109,8 @@ Results ConvertConvolution(Context& ctx, bool transposed) {
   const TensorInfo& result = ctx.Result();
   if (!IsFloat(result.dtype)) ctx.Refuse("its operands are integers");
   const ScalarType math = MathType(result.dtype);
-  const Convolution conv(ctx);
+  Convolution conv(ctx);
+  if (transposed) conv.BoundOutputPadding(ctx);
   const size_t dims = conv.kernel.size();
   if (dims < 1 || dims > 3) {
     ctx.Refuse("its weight has rank " + std::to_string(dims + 2) + "; ranks 3 to 5 are converted");

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tvm import relax, tirx
 
-from torch_tvm import relay
+from torch_tvm import arrays, relay
 
 from .operators import LOWERINGS, Emitter, Lowering, UnsupportedOperatorError
 from .operators.te_operators import plain
@@ -38,7 +38,7 @@ def to_numpy(constant: Any) -> np.ndarray | None:
     """Give the value of a Relay constant (or its tensor) as an array; None stays None."""
     if constant is None or isinstance(constant, np.ndarray):
         return constant
-    return np.from_dlpack(constant.data if isinstance(constant, relay.Constant) else constant)
+    return arrays.to_numpy(constant.data if isinstance(constant, relay.Constant) else constant)
 
 
 def attributes(attrs: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -82,13 +82,28 @@ def vector_dtype(dtype: str, lanes: int) -> str:
 
 
 def broadcast(value: Value, lanes: int) -> Value:
-    """Repeat a scalar in every lane."""
-    return T.broadcast(value, lanes) if lanes > 1 else value
+    """Repeat a scalar in every lane.
+
+    bfloat16 is repeated as the integers that it is kept as: TVM's code generator crashes on vectors of one such value.
+    """
+    if lanes == 1:
+        return value
+    if value.ty.dtype == "bfloat16":
+        bits = T.broadcast(T.reinterpret("uint16", value), lanes)
+        return T.reinterpret(vector_dtype("bfloat16", lanes), bits)
+    return T.broadcast(value, lanes)
 
 
 def constant(value: float, dtype: str, lanes: int = 1) -> Value:
     """Make a constant of `dtype` in every lane."""
     return broadcast(tvm.tirx.const(value, dtype), lanes)
+
+
+def zero(dtype: str, lanes: int) -> Value:
+    """Zeros of `dtype`; TVM's storage pass has no constants of bfloat16."""
+    if dtype == "bfloat16":
+        return T.reinterpret(vector_dtype(dtype, lanes), constant(0, "uint16", lanes))
+    return constant(0, dtype, lanes)
 
 
 def load(buffer: Buffer, indices: Sequence[Index], lanes: int) -> Value:
@@ -131,7 +146,7 @@ def load_partial(buffer: Buffer, indices: Sequence[Index], *, count: int, dtype:
     if count == lanes:
         return load(buffer, indices, lanes)
     whole = scratch(dtype, lanes)
-    store(whole, constant(0, dtype, lanes), (0,), lanes)
+    store(whole, zero(dtype, lanes), (0,), lanes)
     store(whole, load(buffer, indices, count), (0,), count)
     return load(whole, (0,), lanes)
 

@@ -14,6 +14,8 @@ import numpy as np
 import tvm_ffi
 from tvm_ffi.dataclasses import c_class
 
+from torch_tvm.arrays import to_numpy
+
 _get_op = tvm_ffi.get_global_func("torch_tvm.relay.get_op")
 _as_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.as_text")
 _structural_equal = tvm_ffi.get_global_func("torch_tvm.relay.structural_equal")
@@ -187,8 +189,8 @@ class Constant(Expr):
         self.__ffi_init__(data, span)
 
     def numpy(self) -> np.ndarray:
-        """Return the data as a numpy array that shares memory with it (not for bfloat16)."""
-        return np.from_dlpack(self.data)
+        """Return the data as a numpy array that shares memory with it; bfloat16 is that of ml_dtypes."""
+        return to_numpy(self.data)
 
 
 @c_class("torch_tvm.relay.GlobalVar", repr=False)
