@@ -21,6 +21,9 @@ from . import (  # noqa: F401  register their families
     lower_inverted_residual,
     lower_matmul,
     lower_rows,
+    lower_scatter,
+    lower_search,
+    lower_sort,
     passes,
 )
 from .attention import find_attention

@@ -1,0 +1,116 @@
+"""Recurrent networks and cells against eager PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from convert_checks import check, flatten, operators, refusal, values
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import torch_tvm
+
+NETWORKS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+CELLS = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}
+f32, f64, bf16 = torch.float32, torch.float64, torch.bfloat16
+
+
+@settings(max_examples=15)
+@given(
+    st.sampled_from(["lstm", "gru", "rnn tanh", "rnn relu"]),
+    st.sampled_from([1, 2]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([f32, f64]),
+    st.sampled_from([(1, 1), (3, 2), (4, 1)]),
+)
+def test_network(
+    kind: str, layers: int, both: bool, first: bool, bias: bool, dtype: torch.dtype, sizes: tuple[int, int]
+) -> None:
+    length, batch = sizes
+    name, *nonlinearity = kind.split()
+    options: dict[str, Any] = {"nonlinearity": nonlinearity[0]} if nonlinearity else {}
+    network = NETWORKS[name](
+        3, 4, layers, bias=bias, batch_first=first, bidirectional=both, dtype=dtype, dropout=0.5, **options
+    ).eval()
+    x = values([batch, length, 3] if first else [length, batch, 3], dtype)
+    hidden = values([layers * (1 + both), batch, 4], dtype)
+    given = (hidden, hidden * 0.5) if name == "lstm" else hidden
+    check(lambda x: network(x), x)
+    if name == "lstm":
+        check(lambda x, h, c: network(x, (h, c)), x, *given)
+    else:
+        check(lambda x, h: network(x, h), x, given)
+
+
+def test_projections_and_single_sequences() -> None:
+    lstm = nn.LSTM(3, 5, 2, proj_size=2, bidirectional=True).eval()
+    check(lambda x: lstm(x), values([4, 2, 3], f32))
+    gru = nn.GRU(3, 5).eval()
+    check(lambda x: gru(x), values([4, 3], f32))
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_cell(kind: str, bias: bool) -> None:
+    cell = CELLS[kind](3, 4, bias=bias)
+    x, h, c = values([2, 3], f32), values([2, 4], f32), values([2, 4], f32)
+    if kind == "lstm":
+        check(lambda x, h, c: cell(x, (h, c)), x, h, c)
+        check(lambda x: cell(x), x[0])
+    else:
+        check(lambda x, h: cell(x, h), x, h)
+        check(lambda x: cell(x), x[0])
+
+
+def test_relu_cell() -> None:
+    cell = nn.RNNCell(3, 4, nonlinearity="relu")
+    check(lambda x: cell(x), values([2, 3], f32))
+
+
+def test_dropout_in_training_is_refused() -> None:
+    lstm = nn.LSTM(3, 4, 2, dropout=0.5).train()
+    assert "train=True with dropout=0.5" in refusal(lambda x: lstm(x), values([2, 1, 3], f32))
+    plain = nn.LSTM(3, 4, 1).train()
+    check(lambda x: plain(x), values([2, 1, 3], f32))
+
+
+def test_packed_sequences_are_refused() -> None:
+    gru = nn.GRU(3, 4).eval()
+    packed = nn.utils.rnn.pack_padded_sequence(values([3, 2, 3], f32), [3, 2])
+    run = lambda x: gru(nn.utils.rnn.PackedSequence(x, packed.batch_sizes))[0].data  # noqa: E731
+    assert "known only when the kernels have run" in refusal(run, packed.data)
+
+
+def test_long_sequences_are_refused() -> None:
+    rnn = nn.RNN(2, 2).eval()
+    assert "steps" in refusal(lambda x: rnn(x), values([2000, 1, 2], f32))
+
+
+def test_relay_of_lstm() -> None:
+    lstm = nn.LSTM(3, 4).eval()
+    names = operators(check(lambda x: lstm(x)[0], values([3, 2, 3], f32)))
+    assert names.count("nn.dense") == 4  # the inputs of all steps, and the state of each
+    assert names.count("stack") == 1
+
+
+@pytest.mark.parametrize("dtype", [f32, bf16])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_compiled(kind: str, dtype: torch.dtype) -> None:
+    network = NETWORKS[kind](7, 9, 2, bidirectional=True, batch_first=True, dtype=dtype).eval()
+    x = values([3, 4, 7], dtype)
+    with (
+        torch.no_grad(),
+        torch_tvm.enabled(strict=True, min_group_size=1, guard=False, compile_process=False),
+    ):
+        traced = torch.jit.trace(network, x, check_trace=False)
+        got, expected = flatten(traced(x)), flatten(network(x))
+        assert torch_tvm.stats()["compiled"] > 0
+    tolerance = 1e-5 if dtype == f32 else 2e-2
+    for one, other in zip(got, expected, strict=True):
+        assert one.dtype == other.dtype and one.stride() == other.stride()
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
