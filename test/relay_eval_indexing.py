@@ -21,18 +21,18 @@ REDUCTIONS = {
 
 @operator("sort")
 def sort(x: Tensor, axis: int, is_ascend: bool, dtype: str) -> Tensor:
-    return torch.sort(x, axis, not is_ascend, stable=True).values
+    return torch.sort(x, dim=axis, descending=not is_ascend, stable=True).values
 
 
 @operator("argsort")
 def argsort(x: Tensor, axis: int, is_ascend: bool, dtype: str) -> Tensor:
-    return torch.argsort(x, axis, not is_ascend, stable=True).to(dtype_of(dtype))
+    return torch.argsort(x, dim=axis, descending=not is_ascend, stable=True).to(dtype_of(dtype))
 
 
 @operator("topk")
 def topk(x: Tensor, k: int, axis: int, ret_type: str, is_ascend: bool, dtype: str) -> tuple[Tensor, ...]:
     assert ret_type == "both" and k > 0
-    ordered = torch.sort(x, axis, not is_ascend, stable=True)
+    ordered = torch.sort(x, dim=axis, descending=not is_ascend, stable=True)
     return ordered.values.narrow(axis, 0, k), ordered.indices.narrow(axis, 0, k).to(dtype_of(dtype))
 
 

@@ -51,14 +51,16 @@ def test_topk_of_few_dims() -> None:
 @pytest.mark.parametrize("dtype", [*FLOATS, torch.int64, torch.uint8])
 def test_kthvalue_and_median(dtype: torch.dtype) -> None:
     x = distinct(3, 6, 5, dtype=dtype)
-    check(lambda x: (x.kthvalue(2, 1, True), x.kthvalue(5), x.kthvalue(1, 0)[0]), x)
-    check(lambda x: (x.median(1), x.median(-1, keepdim=True), x.median(), x.nanmedian(), x.nanmedian(2)), x)
+    check(lambda x: (x.kthvalue(2, 1, True)[0], x.kthvalue(5), x.kthvalue(1, 0)[0]), x)
+    check(lambda x: (x.median(1)[0], x.median(-1, keepdim=True), x.median(), x.nanmedian(), x.nanmedian(2)), x)
+    check(lambda x: (x.t().kthvalue(3, 0, True), x.t().median(0), x.t().nanmedian(0, keepdim=True)), x[0])
 
 
 def test_medians_with_nan() -> None:
     nan = float("nan")
     x = torch.tensor([[1.0, nan, 3.0, 0.5, nan], [nan] * 5, [5.0, 4.0, -1.0, 2.0, 9.0]])
-    check(lambda x: (x.median(1), x.nanmedian(1), x.median(), x.nanmedian()), x)
+    check(lambda x: (x.median(1)[0], x[::2].median(1), x[::2].nanmedian(1)), x)
+    check(lambda x: (x.nanmedian(1)[0], x.median(), x.nanmedian()), x)
     check(lambda x: (x.median(), x.nanmedian()), torch.full((3,), nan))
     check(lambda x: (x.median(), x.nanmedian(0), x.kthvalue(1)), torch.tensor(3.0))
     check(lambda x: x.median(), torch.zeros(0, 2))
@@ -119,7 +121,6 @@ def test_isin(count: int, dtype: torch.dtype) -> None:
     x, tests = values([3, 4], dtype, special=True), values([count], dtype, special=True)
     check(lambda x, t: (torch.isin(x, t), torch.isin(x, t, invert=True)), x, tests)
     check(lambda x, t: (torch.isin(x, 2), torch.isin(2.5, t), torch.isin(x.int(), t)), x, tests)
-    check(lambda x, t: torch.isin(x > 0, t > 1), x, tests)
 
 
 def test_relay_of_sorting() -> None:

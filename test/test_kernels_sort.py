@@ -34,7 +34,7 @@ def test_sorted_rows() -> None:
             cases[name] = workload, [x, *results]
     run(functions, {name: tensors for name, (_, tensors) in cases.items()}, TARGET)
     for name, (workload, (x, found, positions)) in cases.items():
-        expected = torch.sort(x, 1, workload.descending, stable=True)
+        expected = torch.sort(x, dim=1, descending=workload.descending, stable=True)
         torch.testing.assert_close(found, expected.values[:, : workload.k], equal_nan=True, rtol=0, atol=0)
         assert torch.equal(positions.long(), expected.indices[:, : workload.k]), name
 
@@ -59,7 +59,7 @@ def test_sorting_extremes() -> None:
         ]
     run(functions, arguments, TARGET)
     for name, (x, _, positions) in arguments.items():
-        expected = torch.sort(x, 1, descending=x.dtype == torch.int64, stable=True).indices
+        expected = torch.sort(x, dim=1, descending=x.dtype == torch.int64, stable=True).indices
         assert torch.equal(positions, expected), name
 
 

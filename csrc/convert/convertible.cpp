@@ -129,15 +129,15 @@ std::string WhyNotConvertible(const Node* node) {
   if (const auto entry = Registry::Global().Find(*schema)) {
     return entry->check ? entry->check(*node) : "";
   }
+  if (DataDependentOperators().count(c10::toString(schema->operator_name())) != 0) {
+    return "its sizes depend on values, which are known only when the kernels have run";
+  }
   if (node->hasSideEffects() || node->isNondeterministic()) {
     return "it has side effects or is random";
   }
   if (IsShapeArithmetic(node, *schema)) return "";
   if (ReadingOperators().count(schema->name()) != 0) {
     return "it reads a tensor's data, which is known only when the kernels have run";
-  }
-  if (DataDependentOperators().count(c10::toString(schema->operator_name())) != 0) {
-    return "its sizes depend on values, which are known only when the kernels have run";
   }
   return "no converter is registered for it";
 }

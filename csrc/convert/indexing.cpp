@@ -1,4 +1,6 @@
 // Converters that choose elements by indices or by a condition.
+#include <torch/csrc/jit/ir/constants.h>
+
 #include <algorithm>
 
 #include "convert/broadcast.h"
@@ -136,8 +138,7 @@ Results TakeAlongDim(Context& ctx) {
   }
   const auto axis = static_cast<size_t>(dim);
   const int64_t size = self.sizes().at(axis);
-  RequireWithin(ctx, index, -size, size);
-  index = Wrapped(ctx, index, size);
+  RequireWithin(ctx, index, 0, size);
   Sizes whole = ctx.Result().sizes;
   const Expr places = ctx.BroadcastTo(Within(ctx, index, size), index.sizes(), whole);
   whole.at(axis) = size;
@@ -148,9 +149,6 @@ Results TakeAlongDim(Context& ctx) {
 Results OneHot(Context& ctx) {
   const Operand self = ctx.Tensor("self");
   const int64_t classes = ctx.Int("num_classes");
-  if (classes < 0) {
-    ctx.Refuse("num_classes=-1; how many classes there are depends on the values of self");
-  }
   RequireWithin(ctx, self, 0, classes);
   const ScalarType dtype = ctx.Result().dtype;
   return ctx.Call("one_hot", {self.expr, ctx.Constant(1, dtype), ctx.Constant(0, dtype)},
@@ -173,6 +171,13 @@ Converter Triangle(const char* keeps) {
   };
 }
 
+// How many classes there are by default depends on values.
+std::string WithoutClasses(const torch::jit::Node& node) {
+  const auto classes = torch::jit::toIValue(node.namedInput("num_classes"));
+  if (!classes || !classes->isInt() || classes->toInt() >= 0) return "";
+  return "num_classes=-1; how many classes there are is known only when the kernels have run";
+}
+
 const Registrar kIndexing({
     {"aten::embedding", Embedding},
     {"aten::index.Tensor", Index},
@@ -181,7 +186,7 @@ const Registrar kIndexing({
     {"aten::gather", Gather},
     {"aten::take", TakeFlat},
     {"aten::take_along_dim", TakeAlongDim},
-    {"aten::one_hot", OneHot},
+    {"aten::one_hot", OneHot, WithoutClasses},
     {"aten::where.self", Where},
     {"aten::where.ScalarSelf", Where},
     {"aten::where.ScalarOther", Where},

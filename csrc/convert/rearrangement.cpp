@@ -89,17 +89,6 @@ Results CartesianProduct(Context& ctx) {
   return Joined(ctx, columns, 1);
 }
 
-// Which elements stand together is known: it depends on how many there are, not on what they are.
-Results Combinations(Context& ctx) {
-  const Operand self = ctx.Tensor("self");
-  const TensorInfo& result = ctx.Result();
-  const at::Tensor places =
-      at::combinations(at::arange(self.info.numel()), ctx.Int("r"), ctx.Bool("with_replacement"));
-  const Expr taken =
-      ctx.Call("take", {self.expr, CarriedConstant(places.reshape({-1}))}, {{"axis", 0}});
-  return ctx.Reshape(taken, {result.numel()}, result.sizes);
-}
-
 // tril_indices and triu_indices depend on no tensor.
 Converter TriangleIndices(bool upper) {
   return [upper](Context& ctx) -> Results {
@@ -163,7 +152,6 @@ const Registrar kRearrangement({
     {"aten::meshgrid", MeshGrid},
     {"aten::meshgrid.indexing", MeshGrid},
     {"aten::cartesian_prod", CartesianProduct},
-    {"aten::combinations", Combinations},
     {"aten::tril_indices", TriangleIndices(false)},
     {"aten::triu_indices", TriangleIndices(true)},
     {"aten::repeat_interleave.self_Tensor", RepeatByTensor, WithoutOutputSize},
