@@ -54,17 +54,33 @@ def test_projections_and_single_sequences() -> None:
     check(lambda x: gru(x), values([4, 3], f32))
 
 
-@pytest.mark.parametrize("kind", [*CELLS, "relu"])
+@pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize("bias", [True, False])
-def test_cell(kind: str, bias: bool) -> None:
-    options: dict[str, Any] = {"nonlinearity": "relu"} if kind == "relu" else {}
-    cell = CELLS.get(kind, nn.RNNCell)(3, 4, bias=bias, **options).requires_grad_(False).eval()
-    scripted = torch.jit.freeze(torch.jit.script(cell))
+def test_traced_cell(kind: str, bias: bool) -> None:
+    """Tracing gives a cell's arithmetic, some of it in place."""
+    cell = CELLS[kind](3, 4, bias=bias).requires_grad_(False)
     x, h, c = values([2, 3], f32), values([2, 4], f32), values([2, 4], f32)
-    state = ((h, c),) if kind == "lstm" else (h,)
-    check(lambda x: cell(x, *state), x)
+    if kind == "lstm":
+        check(lambda x, h, c: cell(x, (h, c)), x, h, c)
+    else:
+        check(lambda x, h: cell(x, h), x, h)
     check(lambda x: cell(x), x[0])
-    check(scripted, x)
+
+
+@torch.jit.script
+def cells(x: torch.Tensor, h: torch.Tensor, w: torch.Tensor, v: torch.Tensor, b: torch.Tensor):  # type: ignore[no-untyped-def]
+    state, memory = torch.lstm_cell(x, [h, h * 0.5], w, v, b, b + 1)
+    bare, _ = torch.lstm_cell(x, [h, h], w, v)
+    gates = torch.gru_cell(x, h, w[:12], v[:12], b[:12], b[4:])
+    one = torch.rnn_tanh_cell(x, h, w[:4], v[:4], b[:4], b[4:8])
+    two = torch.rnn_relu_cell(x, h, w[:4], v[:4])
+    return state, memory, bare, gates, one, two
+
+
+@pytest.mark.parametrize("dtype", [f32, f64])
+def test_scripted_cells(dtype: torch.dtype) -> None:
+    tensors = [values(shape, dtype) for shape in ([2, 3], [2, 4], [16, 3], [16, 4], [16])]
+    assert operators(check(cells, *tensors)).count("nn.dense") == 10
 
 
 def test_dropout_in_training_is_refused() -> None:

@@ -57,10 +57,11 @@ bool IsPrivatePart(const Value* value) {
 }
 
 // RemoveTensorMutation does not follow tensors through lists: without this, the gates of traced
-// recurrent cells (ingate.sigmoid_()) would stay with PyTorch.
-void MakePartsFunctional(Block* block) {
+// recurrent cells (ingate.sigmoid_()) would stay with PyTorch. Says whether there were any.
+bool MakePartsFunctional(Block* block) {
+  bool changed = false;
   for (auto it = block->nodes().begin(); it != block->nodes().end(); ++it) {
-    for (Block* inner : it->blocks()) MakePartsFunctional(inner);
+    for (Block* inner : it->blocks()) changed |= MakePartsFunctional(inner);
     const std::string name = it->kind().toQualString();
     const c10::FunctionSchema* schema = it->maybeSchema();
     if (schema == nullptr || !schema->is_mutable() || !name.ends_with('_') ||
@@ -79,16 +80,18 @@ void MakePartsFunctional(Block* block) {
     }
     it->output()->replaceAllUsesWith(pure->output());
     it.destroyCurrent();
+    changed = true;
   }
+  return changed;
 }
 
 }  // namespace
 
 void MakeFunctional(const std::shared_ptr<torch::jit::Graph>& graph) {
   DropEvaluatedDropout(graph->block());
-  MakePartsFunctional(graph->block());
   torch::jit::RemoveListMutation(graph);
   torch::jit::RemoveTensorMutation(graph);
+  if (MakePartsFunctional(graph->block())) torch::jit::RemoveTensorMutation(graph);
 }
 
 }  // namespace torch_tvm::convert
