@@ -163,7 +163,7 @@ def test_compiled() -> None:
             torch.ops.aten.index_put(x, (i[0], None, i[0]), s[0, 0, 0]),
             torch.index_put(x, (i[:, 0, 0], i[1, :3, 1]), s[:, 0], accumulate=True),
             x.half().index_fill(2, i[0, 0], 2),
-            (x > 0).index_fill(0, i[0, 0], True),
+            (x > 0).index_fill(0, i[0, 0], 1),
         ),
         x,
         index,

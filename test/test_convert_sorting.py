@@ -133,7 +133,7 @@ def test_compiled() -> None:
     x = values([3, 41, 2], torch.float32, special=True)
     run_compiled(
         lambda x, i, h: (
-            torch.sort(x, 1, stable=True),
+            torch.sort(x, dim=1, stable=True),
             torch.sort(i, descending=True, stable=True),
             torch.argsort(h, dim=0, stable=True),
             x.nanmedian(1)[0],
@@ -144,7 +144,7 @@ def test_compiled() -> None:
         values([9, 3], torch.bfloat16),
     )
     run_compiled(
-        lambda d, i: (torch.topk(d, 3, 0), torch.topk(d, 5, 0, False), d.kthvalue(4, 0), i.mode(1)[0]),
+        lambda d, i: (torch.topk(d, 3), torch.topk(d, 5, -1, False), d.kthvalue(4), i.mode(1)[0]),
         distinct(4, 60, dtype=torch.float64).t().contiguous().t(),
         torch.randint(0, 4, (3, 30)),
     )

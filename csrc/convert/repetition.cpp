@@ -1,5 +1,4 @@
-// Converters that repeat, roll and combine elements without computing.
-#include <ATen/ATen.h>
+// Converters that roll dimensions, repeat elements, and combine those of several vectors.
 #include <torch/csrc/jit/ir/constants.h>
 
 #include <algorithm>
@@ -89,18 +88,6 @@ Results CartesianProduct(Context& ctx) {
   return Joined(ctx, columns, 1);
 }
 
-// tril_indices and triu_indices depend on no tensor.
-Converter TriangleIndices(bool upper) {
-  return [upper](Context& ctx) -> Results {
-    const int64_t rows = ctx.Int("row");
-    const int64_t columns = ctx.Int("col");
-    const int64_t offset = ctx.Int("offset");
-    const auto dtype = at::dtype(ctx.Result().dtype);
-    return Expr(CarriedConstant(upper ? at::triu_indices(rows, columns, offset, dtype)
-                                      : at::tril_indices(rows, columns, offset, dtype)));
-  };
-}
-
 // repeats is a tensor and output_size is given: result i is of the element whose share of the
 // running sum of repeats it falls into.
 Expr RepeatedPlaces(Context& ctx, const Operand& repeats, int64_t size, int64_t count) {
@@ -147,13 +134,11 @@ std::string WithoutOutputSize(const torch::jit::Node& node) {
   return "output_size=None; how large the result is depends on the values of repeats";
 }
 
-const Registrar kRearrangement({
+const Registrar kRepetition({
     {"aten::roll", Roll},
     {"aten::meshgrid", MeshGrid},
     {"aten::meshgrid.indexing", MeshGrid},
     {"aten::cartesian_prod", CartesianProduct},
-    {"aten::tril_indices", TriangleIndices(false)},
-    {"aten::triu_indices", TriangleIndices(true)},
     {"aten::repeat_interleave.self_Tensor", RepeatByTensor, WithoutOutputSize},
     {"aten::repeat_interleave.Tensor", RepeatedIndices, WithoutOutputSize},
 });
