@@ -116,6 +116,12 @@ def broadcasting(
     return result
 
 
+def assert_compiled_whole() -> None:
+    """Assert that the function that ran last left no operator to PyTorch."""
+    kinds = {node.kind() for node in torch.jit.last_executed_optimized_graph().nodes()}
+    assert not [kind for kind in kinds if kind.startswith("aten::")], kinds
+
+
 def run_compiled(fn: Callable[..., Any], *inputs: torch.Tensor) -> None:
     """Compare a traced function, compiled whole, with the function: values, dtypes, sizes and strides."""
     with (
@@ -127,6 +133,7 @@ def run_compiled(fn: Callable[..., Any], *inputs: torch.Tensor) -> None:
         compiled = torch_tvm.stats()["compiled"]
         got = flatten(traced(*inputs))
     assert torch_tvm.stats()["compiled"] > compiled, "nothing was compiled"
+    assert_compiled_whole()
     assert len(got) == len(expected)
     for one, other in zip(got, expected, strict=True):
         assert_same(one, other)
