@@ -34,9 +34,21 @@ def test_network(
     length, batch = sizes
     name, *nonlinearity = kind.split()
     options: dict[str, Any] = {"nonlinearity": nonlinearity[0]} if nonlinearity else {}
-    network = NETWORKS[name](
-        3, 4, layers, bias=bias, batch_first=first, bidirectional=both, dtype=dtype, dropout=0.5, **options
-    ).eval().requires_grad_(False)
+    network = (
+        NETWORKS[name](
+            3,
+            4,
+            layers,
+            bias=bias,
+            batch_first=first,
+            bidirectional=both,
+            dtype=dtype,
+            dropout=0.5,
+            **options,
+        )
+        .eval()
+        .requires_grad_(False)
+    )
     x = values([batch, length, 3] if first else [length, batch, 3], dtype)
     hidden = values([layers * (1 + both), batch, 4], dtype)
     given = (hidden, hidden * 0.5) if name == "lstm" else hidden

@@ -52,7 +52,9 @@ def test_topk_of_few_dims() -> None:
 def test_kthvalue_and_median(dtype: torch.dtype) -> None:
     x = distinct(3, 6, 5, dtype=dtype)
     check(lambda x: (x.kthvalue(2, 1, True)[0], x.kthvalue(5), x.kthvalue(1, 0)[0]), x)
-    check(lambda x: (x.median(1)[0], x.median(-1, keepdim=True), x.median(), x.nanmedian(), x.nanmedian(2)), x)
+    check(
+        lambda x: (x.median(1)[0], x.median(-1, keepdim=True), x.median(), x.nanmedian(), x.nanmedian(2)), x
+    )
     check(lambda x: (x.t().kthvalue(3, 0, True), x.t().median(0), x.t().nanmedian(0, keepdim=True)), x[0])
 
 
