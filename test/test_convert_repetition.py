@@ -104,7 +104,7 @@ def test_compiled() -> None:
         lambda x, r: (
             x.roll((1, -2), (0, 1)),
             x.roll(5),
-            torch.meshgrid(x[0], x[1, :2], indexing="xy"),
+            torch.stack(torch.meshgrid(x[0], x[1, :2], indexing="xy")),
             x.repeat_interleave(r, 0, output_size=6),
             torch.cartesian_prod(x[2], x[0]),
         ),
