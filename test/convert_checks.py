@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 import relay_eval
 import torch
 from hypothesis import strategies as st
@@ -113,3 +114,34 @@ def broadcasting(
         shape = [1 if draw(st.booleans()) else size for size in full]
         result.append(draw(tensors(shape[draw(st.integers(0, len(shape))) :], dtypes, special)))
     return result
+
+
+def assert_compiled_whole() -> None:
+    """Assert that the function that ran last left no operator to PyTorch."""
+    kinds = {node.kind() for node in torch.jit.last_executed_optimized_graph().nodes()}
+    assert not [kind for kind in kinds if kind.startswith("aten::")], kinds
+
+
+def run_compiled(fn: Callable[..., Any], *inputs: torch.Tensor) -> None:
+    """Compare a traced function, compiled whole, with the function: values, dtypes, sizes and strides."""
+    with (
+        torch_tvm.enabled(strict=True, min_group_size=1, guard=False, compile_process=False),
+        torch.no_grad(),
+    ):
+        expected = flatten(fn(*inputs))
+        traced = torch.jit.trace(fn, inputs, check_trace=False)
+        compiled = torch_tvm.stats()["compiled"]
+        got = flatten(traced(*inputs))
+    assert torch_tvm.stats()["compiled"] > compiled, "nothing was compiled"
+    assert_compiled_whole()
+    assert len(got) == len(expected)
+    for one, other in zip(got, expected, strict=True):
+        assert_same(one, other)
+        assert one.stride() == other.stride()
+
+
+def refusal(fn: Callable[..., Any], *inputs: torch.Tensor) -> str:
+    """Say why a function does not convert."""
+    with pytest.raises(torch_tvm.NotConvertibleError) as raised, torch.no_grad():
+        torch_tvm.to_relay(fn, inputs)
+    return str(raised.value)

@@ -43,6 +43,27 @@ const std::unordered_set<std::string>& ReadingOperators() {
   return names;
 }
 
+// Operators the size of whose result depends on values.
+const std::unordered_set<std::string>& DataDependentOperators() {
+  static const std::unordered_set<std::string> names = {
+      "aten::nonzero",
+      "aten::nonzero_numpy",
+      "aten::argwhere",
+      "aten::masked_select",
+      "aten::_unique",
+      "aten::_unique2",
+      "aten::unique_dim",
+      "aten::unique_consecutive",
+      "aten::unique_dim_consecutive",
+      "aten::bincount",
+      "aten::lstm.data",
+      "aten::gru.data",
+      "aten::rnn_tanh.data",
+      "aten::rnn_relu.data",
+  };
+  return names;
+}
+
 // Contains no tensor whose data is unknown at compile time.
 bool HoldsNoTensor(const c10::Type& type) {
   switch (type.kind()) {
@@ -107,6 +128,9 @@ std::string WhyNotConvertible(const Node* node) {
   }
   if (const auto entry = Registry::Global().Find(*schema)) {
     return entry->check ? entry->check(*node) : "";
+  }
+  if (DataDependentOperators().count(c10::toString(schema->operator_name())) != 0) {
+    return "its sizes depend on values, which are known only when the kernels have run";
   }
   if (node->hasSideEffects() || node->isNondeterministic()) {
     return "it has side effects or is random";

@@ -1,56 +1,13 @@
 // Converters that choose elements by indices or by a condition.
-#include <ATen/ATen.h>
-#include <ATen/DLConvertor.h>
+#include <torch/csrc/jit/ir/constants.h>
 
 #include <algorithm>
 
 #include "convert/broadcast.h"
-#include "convert/context.h"
+#include "convert/indices.h"
 
 namespace torch_tvm::convert {
 namespace {
-
-// Whether an expression holds numbers of an arange within [0, size) only: as indices they need no
-// care.
-bool CountsWithin(const Expr& expr, int64_t size) {
-  const auto* call = expr.as<relay::CallObj>();
-  const auto* op = call == nullptr ? nullptr : call->op.as<relay::OpObj>();
-  if (op == nullptr) return false;
-  if (op->name == "reshape" || op->name == "expand_dims" || op->name == "broadcast_to") {
-    return CountsWithin(call->args[0], size);
-  }
-  if (op->name != "arange") return false;
-  const auto number = [&](size_t i) {
-    return at::fromDLPack(call->args[i].as<relay::ConstantObj>()->data.ToDLPack())
-        .item()
-        .toDouble();
-  };
-  return number(0) >= 0 && number(1) <= static_cast<double>(size) && number(2) > 0;
-}
-
-// PyTorch raises for indices outside of [low, high).
-void RequireWithin(Context& ctx, const Operand& index, int64_t low, int64_t high) {
-  if (CountsWithin(index.expr, high)) return;
-  const auto bound = [&](int64_t value) { return ctx.Constant(value, index.dtype()); };
-  ctx.RefuseIf(ctx.Call("logical_or", {ctx.Call("less", {index.expr, bound(low)}),
-                                       ctx.Call("greater_equal", {index.expr, bound(high)})}),
-               "an index out of range");
-}
-
-// Indices that kernels may use unchecked.
-Expr Within(const Context& ctx, const Operand& index, int64_t size) {
-  if (CountsWithin(index.expr, size)) return index.expr;
-  return ctx.Call("clip", {index.expr}, {{"a_min", 0.0}, {"a_max", static_cast<double>(size - 1)}});
-}
-
-// Negative indices count from the end.
-Operand Wrapped(const Context& ctx, const Operand& index, int64_t size) {
-  if (CountsWithin(index.expr, size)) return index;
-  const ScalarType dtype = index.dtype();
-  const Expr negative = ctx.Call("less", {index.expr, ctx.Constant(0, dtype)});
-  const Expr wrapped = ctx.Call("add", {index.expr, ctx.Constant(size, dtype)});
-  return {ctx.Call("where", {negative, wrapped, index.expr}), index.info};
-}
 
 // `take` clips indices outside of the table, which reads no foreign memory.
 Expr Take(const Context& ctx, const Expr& data, const Expr& indices, int64_t axis) {
@@ -120,41 +77,11 @@ Results MaskedFill(Context& ctx) {
   return ctx.Call("where", {ctx.Cast(ctx.Tensor("mask"), ScalarType::Bool), value, self.expr});
 }
 
-struct Indexing {
-  Sizes dims;                    // that an index is given for
-  std::vector<Operand> indices;  // int64, non-negative
-};
-
-Indexing IndicesOf(Context& ctx, const Operand& self) {
-  Indexing indexing;
-  int64_t dim = 0;
-  for (const c10::IValue& element : ctx.Value("indices").toListRef()) {
-    if (element.isTensor() && element.toTensor().defined()) {
-      Operand index = ctx.Given(element.toTensor());
-      if (index.dtype() == ScalarType::Bool || index.dtype() == ScalarType::Byte) {
-        ctx.Refuse("a mask selects: how many elements is known only when the kernels have run");
-      }
-      index = {ctx.Cast(index, ScalarType::Long), index.info};
-      index.info.dtype = ScalarType::Long;
-      const int64_t size = self.sizes().at(static_cast<size_t>(dim));
-      RequireWithin(ctx, index, -size, size);
-      indexing.indices.push_back(Wrapped(ctx, index, size));
-      indexing.dims.push_back(dim);
-    }
-    ++dim;
-  }
-  return indexing;
-}
-
 // Several index tensors: adv_index indexes the leading dimensions, so the indexed ones are moved
 // there, and the result's dimensions back if the indexed ones were neighbours.
 Expr AdvancedIndex(const Context& ctx, const Operand& self, const Indexing& indexing) {
   const Sizes& dims = indexing.dims;
-  Sizes axes = dims;
-  for (int64_t dim = 0; dim < self.rank(); ++dim) {
-    if (std::find(dims.begin(), dims.end(), dim) == dims.end()) axes.push_back(dim);
-  }
-  std::vector<Expr> fields = {ctx.Transpose(self.expr, axes)};
+  std::vector<Expr> fields = {ctx.Transpose(self.expr, DimsFirst(dims, self.rank()))};
   for (size_t i = 0; i < dims.size(); ++i) {
     fields.push_back(Within(ctx, indexing.indices[i], self.sizes()[static_cast<size_t>(dims[i])]));
   }
@@ -180,6 +107,54 @@ Results Index(Context& ctx) {
   return Take(ctx, self.expr, indexing.indices[0].expr, indexing.dims[0]);
 }
 
+// take: indices into the flattened tensor.
+Results TakeFlat(Context& ctx) {
+  const Operand self = ctx.Tensor("self");
+  if (self.info.numel() == 0) ctx.Refuse("self has no elements");
+  const int64_t size = self.info.numel();
+  const Operand index = ctx.Tensor("index");
+  RequireWithin(ctx, index, -size, size);
+  const Expr data = ctx.Reshape(self.expr, self.sizes(), {size});
+  return Take(ctx, data, Wrapped(ctx, index, size).expr, 0);
+}
+
+// take_along_dim: as gather, with self and indices broadcast to one another in the other
+// dimensions.
+Results TakeAlongDim(Context& ctx) {
+  Operand self = ctx.Tensor("self");
+  Operand index = ctx.Tensor("indices");
+  if (self.info.numel() == 0) ctx.Refuse("self has no elements");
+  int64_t dim = 0;
+  if (ctx.Has("dim")) {
+    dim = ctx.Dim("dim", self.rank());
+  } else {
+    const auto flatten = [&](Operand& operand) {
+      const Sizes flat = {operand.info.numel()};
+      operand.expr = ctx.Reshape(operand.expr, operand.sizes(), flat);
+      operand.info.sizes = flat;
+    };
+    flatten(self);
+    flatten(index);
+  }
+  const auto axis = static_cast<size_t>(dim);
+  const int64_t size = self.sizes().at(axis);
+  RequireWithin(ctx, index, 0, size);
+  Sizes whole = ctx.Result().sizes;
+  const Expr places = ctx.BroadcastTo(Within(ctx, index, size), index.sizes(), whole);
+  whole.at(axis) = size;
+  return ctx.Call("gather", {ctx.BroadcastTo(self.expr, self.sizes(), whole), places},
+                  {{"axis", dim}});
+}
+
+Results OneHot(Context& ctx) {
+  const Operand self = ctx.Tensor("self");
+  const int64_t classes = ctx.Int("num_classes");
+  RequireWithin(ctx, self, 0, classes);
+  const ScalarType dtype = ctx.Result().dtype;
+  return ctx.Call("one_hot", {self.expr, ctx.Constant(1, dtype), ctx.Constant(0, dtype)},
+                  {{"depth", classes}, {"axis", -1}, {"dtype", DtypeName(dtype)}});
+}
+
 // tril and triu, by comparing row and column numbers.
 Converter Triangle(const char* keeps) {
   return [keeps](Context& ctx) -> Results {
@@ -196,12 +171,22 @@ Converter Triangle(const char* keeps) {
   };
 }
 
+// How many classes there are by default depends on values.
+std::string WithoutClasses(const torch::jit::Node& node) {
+  const auto classes = torch::jit::toIValue(node.namedInput("num_classes"));
+  if (!classes || !classes->isInt() || classes->toInt() >= 0) return "";
+  return "num_classes=-1; how many classes there are is known only when the kernels have run";
+}
+
 const Registrar kIndexing({
     {"aten::embedding", Embedding},
     {"aten::index.Tensor", Index},
     {"aten::index.Tensor_hacked_twin", Index},
     {"aten::index_select", IndexSelect},
     {"aten::gather", Gather},
+    {"aten::take", TakeFlat},
+    {"aten::take_along_dim", TakeAlongDim},
+    {"aten::one_hot", OneHot, WithoutClasses},
     {"aten::where.self", Where},
     {"aten::where.ScalarSelf", Where},
     {"aten::where.ScalarOther", Where},

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <unordered_map>
 
 namespace torch_tvm::jit {
 namespace {
@@ -115,13 +116,22 @@ bool Writes(const Node* node) {
   return schema != nullptr && schema->is_mutable();
 }
 
-// Attention counts as random whatever its dropout is.
+// Attention and recurrent networks count as random whatever their dropout is.
 bool IsRandom(const Node* node) {
-  static const c10::Symbol attention =
-      c10::Symbol::fromQualString("aten::scaled_dot_product_attention");
-  if (node->kind() != attention) return node->isNondeterministic();
-  const auto dropout = torch::jit::toIValue(node->namedInput("dropout_p"));
-  return !dropout || !dropout->isDouble() || dropout->toDouble() != 0;
+  static const std::unordered_map<std::string_view, const char*> dropouts = {
+      {"aten::scaled_dot_product_attention", "dropout_p"},
+      {"aten::lstm", "dropout"},
+      {"aten::gru", "dropout"},
+      {"aten::rnn_tanh", "dropout"},
+      {"aten::rnn_relu", "dropout"},
+  };
+  const auto found = dropouts.find(node->kind().toQualString());
+  if (found == dropouts.end()) return node->isNondeterministic();
+  const auto dropout = torch::jit::toIValue(node->namedInput(found->second));
+  if (dropout && dropout->isDouble() && dropout->toDouble() == 0) return false;
+  if (!node->schema().argumentIndexWithName("train")) return true;
+  const auto train = torch::jit::toIValue(node->namedInput("train"));
+  return !train || !train->isBool() || train->toBool();
 }
 
 // Types of values that a signature can hold.

@@ -159,7 +159,8 @@ class Lowerer:
     def argument(self, tensor: Tensor) -> Argument:
         """Return a tensor as a contiguous argument of its own shape, copied first if it is a strided view."""
         base, access = self.accesses.of(tensor)
-        whole = base.kind == "node" or base.size == tensor.size  # a buffer in the arena may be a part
+        # A buffer in the arena may be a part; one of an output has its size.
+        whole = base.size == tensor.size or (base.kind == "node" and self.storage(base).kind == "arena")
         if access.contiguous and whole and tensor not in self._storage:
             return Argument(self.storage(base), tensor.shape, tensor.dtype)
         if tensor not in self._storage:

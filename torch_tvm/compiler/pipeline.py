@@ -22,6 +22,9 @@ from . import (  # noqa: F401  register their families
     lower_matmul,
     lower_paired_products,
     lower_rows,
+    lower_scatter,
+    lower_search,
+    lower_sort,
     passes,
 )
 from .attention import find_attention

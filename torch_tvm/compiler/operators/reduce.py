@@ -69,39 +69,35 @@ def _scan(call: Lowering) -> relax.Expr:
     return te_operators.call(call.name, [call.data], attrs)
 
 
-@lowers("sort")
+def _first_in_order(call: Lowering, k: int, dtype: str, *, is_ascend: bool) -> relax.Expr:
+    """Values and positions of the first k elements; `sort` and `argsort` of one tensor are one call."""
+    attrs = {"k": k, "axis": call.axis(), "is_ascend": is_ascend, "dtype": dtype}
+    return call.emit(te_operators.call("topk", [call.data], attrs))
+
+
+@lowers("sort", "argsort")
 def _sort(call: Lowering) -> relax.Expr:
-    attrs = {"axis": call.axis(), "is_ascend": bool(call.attrs["is_ascend"])}
-    return te_operators.call("sort", [call.data], attrs)
-
-
-@lowers("argsort")
-def _argsort(call: Lowering) -> relax.Expr:
-    attrs = {
-        "axis": call.axis(),
-        "is_ascend": bool(call.attrs["is_ascend"]),
-        "dtype": call.attrs["dtype"] or "int32",
-    }
-    return te_operators.call("argsort", [call.data], attrs)
+    if call.rank() == 0:
+        return call.data if call.name == "sort" else relax.const(0, call.attrs["dtype"] or "int32")
+    positions = call.name == "argsort"
+    dtype = (call.attrs["dtype"] or "int32") if positions else "int64"
+    both = _first_in_order(call, call.shape()[call.axis()], dtype, is_ascend=bool(call.attrs["is_ascend"]))
+    return relax.TupleGetItem(both, int(positions))
 
 
 @lowers("topk")
 def _topk(call: Lowering) -> relax.Expr:
-    axis = call.axis()
-    attrs = {
-        "k": int(call.attrs["k"]) if int(call.attrs["k"]) > 0 else call.shape()[axis],
-        "axis": axis,
-        "ret_type": call.attrs["ret_type"],
-        "is_ascend": bool(call.attrs["is_ascend"]),
-        "dtype": call.attrs["dtype"] or "int32",
-    }
-    return te_operators.call("topk", [call.data], attrs)
+    k, ret_type = int(call.attrs["k"]), call.attrs["ret_type"]
+    k = k if k > 0 else call.shape()[call.axis()]
+    both = _first_in_order(call, k, call.attrs["dtype"] or "int32", is_ascend=bool(call.attrs["is_ascend"]))
+    if ret_type == "both":
+        return both
+    return relax.TupleGetItem(both, 0 if ret_type == "values" else 1)
 
 
 @lowers("searchsorted")
 def _searchsorted(call: Lowering) -> relax.Expr:
-    if call.rank() != 1 or call.attrs["dtype"] not in ("int32", "int64"):
-        raise call.unsupported("takes a sorted sequence of one dimension and gives int32 or int64")
-    boundaries, values = call.args
-    narrow = call.attrs["dtype"] == "int32"
-    return op.bucketize(values, boundaries, narrow, bool(call.attrs["right"]))
+    if call.attrs["dtype"] not in ("int32", "int64"):
+        raise call.unsupported("gives int32 or int64")
+    attrs = {"right": bool(call.attrs["right"]), "dtype": call.attrs["dtype"]}
+    return te_operators.call("searchsorted", call.args, attrs)

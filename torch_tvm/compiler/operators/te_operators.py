@@ -70,8 +70,7 @@ def _resize1d(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
 
 
 def _topk(attrs: dict[str, Any], data: te.Tensor) -> Any:
-    both = topi.topk(data, attrs["k"], attrs["axis"], attrs["ret_type"], attrs["is_ascend"], attrs["dtype"])
-    return list(both) if attrs["ret_type"] == "both" else both[0]
+    return list(topi.topk(data, attrs["k"], attrs["axis"], "both", attrs["is_ascend"], attrs["dtype"]))
 
 
 def _scan(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,9 +88,8 @@ TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "normalize": _normalize,
     "take": _take,
     "interleave": _interleave,
-    "sort": lambda attrs, x: topi.sort(x, attrs["axis"], attrs["is_ascend"]),
-    "argsort": lambda attrs, x: topi.argsort(x, None, attrs["axis"], attrs["is_ascend"], attrs["dtype"]),
     "topk": _topk,
+    "searchsorted": lambda attrs, x, values: topi.searchsorted(x, values, attrs["right"], attrs["dtype"]),
     "cumsum": _scan(topi.cumsum),
     "cumprod": _scan(topi.cumprod),
     "layout_transform": lambda attrs, x: topi.layout_transform(x, attrs["src_layout"], attrs["dst_layout"]),
