@@ -6,6 +6,7 @@ its type (that of the tensors it makes) and its legalisation (the PrimFunc TE ma
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any, SupportsIndex
@@ -69,6 +70,22 @@ def _resize1d(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
                                attrs["extrapolation_value"], attrs["out_dtype"] or None)  # fmt: skip
 
 
+def _resample(attrs: dict[str, Any], data: te.Tensor, index: te.Tensor, weight: te.Tensor) -> te.Tensor:
+    """Weighted sums of elements along an axis; row i of the tables names those of element i and their weights."""
+    axis, shape = attrs["axis"], list(data.shape)
+    shape[axis] = index.shape[0]
+
+    def element(*place: Any) -> Any:
+        own = place[axis]
+        parts = [
+            data(*place[:axis], index[own, tap], *place[axis + 1 :]) * weight[own, tap]
+            for tap in range(int(index.shape[1]))
+        ]
+        return functools.reduce(operator.add, parts)
+
+    return te.compute(shape, element, name="resample")
+
+
 def _topk(attrs: dict[str, Any], data: te.Tensor) -> Any:
     both = topi.topk(data, attrs["k"], attrs["axis"], attrs["ret_type"], attrs["is_ascend"], attrs["dtype"])
     return list(both) if attrs["ret_type"] == "both" else both[0]
@@ -81,6 +98,7 @@ def _scan(function: Callable[..., Any]) -> Callable[..., Any]:
 TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log2": lambda attrs, x: topi.log2(x),
     "log10": lambda attrs, x: topi.log10(x),
+    "reinterpret": lambda attrs, x: topi.reinterpret(x, attrs["dtype"]),
     "trunc_divide": _truncated(topi.divide),
     "trunc_mod": lambda attrs, a, b: topi.mod(a, b),
     "all": lambda attrs, x: topi.all(x, attrs["axis"], attrs["keepdims"]),
@@ -106,6 +124,7 @@ TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
         x, attrs["size"], attrs["axis"], attrs["alpha"], attrs["beta"], attrs["bias"]
     ),
     "resize1d": _resize1d,
+    "resample": _resample,
     "adv_index": lambda attrs, x, *indices: topi.adv_index(x, list(indices)),
 }
 
