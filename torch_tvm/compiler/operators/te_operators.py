@@ -18,6 +18,8 @@ from tvm.relax.transform.legalize_ops.common import register_legalize
 
 from torch_tvm.relay import BoxInt
 
+from .te_grid import grid_taps, grid_values
+
 PREFIX = "torch_tvm."
 
 
@@ -70,17 +72,17 @@ def _resize1d(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
                                attrs["extrapolation_value"], attrs["out_dtype"] or None)  # fmt: skip
 
 
-def _resample(attrs: dict[str, Any], data: te.Tensor, index: te.Tensor, weight: te.Tensor) -> te.Tensor:
-    """Weighted sums of elements along an axis; row i of the tables names those of element i and their weights."""
+def _resample(attrs: dict[str, Any], data: te.Tensor, index: te.Tensor, *weight: te.Tensor) -> te.Tensor:
+    """Sums of elements along an axis; row i of the tables names those of element i and their weights, if any."""
     axis, shape = attrs["axis"], list(data.shape)
     shape[axis] = index.shape[0]
 
     def element(*place: Any) -> Any:
         own = place[axis]
-        parts = [
-            data(*place[:axis], index[own, tap], *place[axis + 1 :]) * weight[own, tap]
-            for tap in range(int(index.shape[1]))
-        ]
+        taps = range(int(index.shape[1]))
+        parts = [data(*place[:axis], index[own, tap], *place[axis + 1 :]) for tap in taps]
+        if weight:
+            parts = [part * weight[0][own, tap] for tap, part in zip(taps, parts, strict=True)]
         return functools.reduce(operator.add, parts)
 
     return te.compute(shape, element, name="resample")
@@ -125,6 +127,8 @@ TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     ),
     "resize1d": _resize1d,
     "resample": _resample,
+    "grid_taps": grid_taps,
+    "grid_values": grid_values,
     "adv_index": lambda attrs, x, *indices: topi.adv_index(x, list(indices)),
 }
 

@@ -93,12 +93,9 @@ def _resized(site: Site, data: relax.Expr, axis: int, result: int, rules: _Rules
     index, weights = rules.table(size, result, "float32" if nearest else dtype)
     if nearest and result % size == 0 and np.array_equal(index[:, 0], np.arange(result) // (result // size)):
         return _repeated(site, data, axis, result // size)
-    place = relax.const(index.astype(np.int32), "int32")
-    if nearest:
-        chosen = relax.const(index[:, 0].astype(np.int32), "int32")
-        attrs = {"axis": axis, "batch_dims": 0, "mode": "fast"}
-        return site.emit(te_operators.call("take", [data, chosen], attrs))
-    operands = [data, place, relax.const(weights, dtype)]
+    operands = [data, relax.const(index.astype(np.int32), "int32")]
+    if not nearest:
+        operands.append(relax.const(weights, dtype))
     return site.emit(te_operators.call("resample", operands, {"axis": axis}))
 
 
