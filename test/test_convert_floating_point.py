@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from jit_checks import trace
 
 import torch_tvm
-from torch_tvm import NotConvertibleError
 
 Tensor = torch.Tensor
 quick = settings(max_examples=10, deadline=None)
@@ -148,8 +147,3 @@ def test_shifts_and_bits() -> None:
 
     check(lambda a, b: list(bits(a, b)), x, count)
     run(lambda a, b: list(bits(a, b)), x, count)
-
-
-def test_shifts_of_floats_are_refused() -> None:
-    with pytest.raises(NotConvertibleError, match="it shifts Float"):
-        torch_tvm.to_relay(lambda a: a.__lshift__(2), [torch.ones(3)])

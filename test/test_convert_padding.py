@@ -85,4 +85,4 @@ def test_what_is_random_is_refused() -> None:
 
 def test_large_tables_are_refused() -> None:
     with pytest.raises(NotConvertibleError, match="2000000 elements; tables of at most"):
-        torch_tvm.to_relay(lambda x: x + torch.linspace(0, 1, 2_000_000), [torch.rand(1)])
+        torch_tvm.to_relay(lambda x: torch.linspace(0, 1, x.shape[0] * 1_000_000), [torch.rand(2)])

@@ -98,6 +98,11 @@ Results Identity(Context& ctx) {
   return ctx.Cast(equal, ScalarType::Bool, result.dtype);
 }
 
+Results ShapeAsTensor(Context& ctx) {
+  const Sizes sizes = ctx.Tensor("self").sizes();
+  return ctx.ConstantTensor({sizes.begin(), sizes.end()}, ctx.Result().sizes, ScalarType::Long);
+}
+
 const Converter kZeros = Filled(0);
 const Converter kOnes = Filled(1);
 
@@ -138,6 +143,7 @@ const Registrar kCreation({
     {"aten::logspace.Scalar_Tensor", Computed},
     {"aten::range", Computed},
     {"aten::range.step", Computed},
+    {"aten::_shape_as_tensor", ShapeAsTensor},
     {"aten::tril_indices", Computed},
     {"aten::triu_indices", Computed},
     {"aten::bartlett_window", Computed},

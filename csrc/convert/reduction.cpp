@@ -247,6 +247,26 @@ Converter IgnoringNan(bool mean) {
   };
 }
 
+// The sum over the dimensions that the given size lacks or has 1 in.
+Results SumToSize(Context& ctx) {
+  const Operand self = ctx.Tensor("self");
+  const Sizes& sizes = ctx.Result().sizes;
+  const size_t lead = self.sizes().size() - sizes.size();
+  Sizes dims;
+  for (size_t dim = 0; dim < self.sizes().size(); ++dim) {
+    const bool kept = dim >= lead && sizes[dim - lead] == self.sizes()[dim];
+    if (!kept) dims.push_back(static_cast<int64_t>(dim));
+  }
+  if (dims.empty()) return self.expr;
+  if (self.dtype() == ScalarType::Bool || self.info.numel() == 0) {
+    ctx.Refuse("self is bool or has no elements");
+  }
+  const Term sum = Reduce("sum", Lift(ctx, "self"), dims, true);
+  Sizes summed = self.sizes();
+  for (const int64_t dim : dims) summed[static_cast<size_t>(dim)] = 1;
+  return ctx.Reshape(Settle(sum), summed, sizes);
+}
+
 // Softmax whose rows of nothing but -inf are zeros.
 Results SafeSoftmax(Context& ctx) {
   const TensorInfo& result = ctx.Result();
@@ -367,6 +387,7 @@ const Registrar kReduction({
     {"aten::special_logsumexp", LogSumExp},
     {"aten::count_nonzero", CountNonzero},
     {"aten::count_nonzero.dim_IntList", CountNonzero},
+    {"aten::sum_to_size", SumToSize},
     {"aten::nansum", IgnoringNan(false)},
     {"aten::nanmean", IgnoringNan(true)},
     {"aten::_safe_softmax", SafeSoftmax},
