@@ -15,38 +15,57 @@ from tvm import te, tirx
 OUTSIDE = -1  # index of an element that counts as zero
 
 
-def _clipped(x: Any, size: int, dtype: str) -> Any:
+def _clipped(x: Any, last: Any, dtype: str) -> Any:
     """Clip to the image; NaN becomes 0, as in eager."""
-    zero, last = tirx.const(0.0, dtype), tirx.const(float(size - 1), dtype)
+    zero = tirx.const(0.0, dtype)
     raised = tirx.Select(x > zero, x, zero)
     return tirx.Select(raised < last, raised, last)
 
 
-def _reflected(x: Any, size: int, dtype: str, align_corners: bool) -> Any:
+def _reflected(x: Any, last: Any, dtype: str, align_corners: bool) -> Any:
     """Reflect at the centers of the outermost elements, or at their outer edges."""
-    low, span = (0.0, float(size - 1)) if align_corners else (-0.5, float(size))
-    if span == 0:
-        return tirx.const(0.0, dtype)
-    low, span = tirx.const(low, dtype), tirx.const(span, dtype)
+    zero, half, one = (tirx.const(number, dtype) for number in (0.0, 0.5, 1.0))
+    low, span = (zero, last) if align_corners else (tirx.const(-0.5, dtype), last + one)
     distance = tirx.abs(x - low)
     turns = tirx.floor(distance / span)
     rest = distance - turns * span
-    half = tirx.const(0.5, dtype)
     even = tirx.floor(turns * half) * tirx.const(2.0, dtype)
-    return tirx.Select(tirx.EQ(even, turns), rest + low, span - rest + low)
+    reflected = tirx.Select(tirx.EQ(even, turns), rest + low, span - rest + low)
+    return tirx.Select(span > zero, reflected, zero)
 
 
-def _cubic(t: Any, tap: int) -> Any:
+def _cubic(t: Any, tap: Any, dtype: str) -> Any:
     """The weight of element `tap` of four, the second of which lies t before the place."""
 
+    def c(number: float) -> Any:
+        return tirx.const(number, dtype)
+
     def near(x: Any) -> Any:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
+        return (c(1.25) * x - c(2.25)) * x * x + c(1.0)
 
     def far(x: Any) -> Any:
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        return ((c(-0.75) * x + c(3.75)) * x - c(6.0)) * x + c(3.0)
 
-    a = -0.75
-    return (far(t + 1), near(t), near(1 - t), far(2 - t))[tap]
+    weights = (far(t + c(1.0)), near(t), near(c(1.0) - t), far(c(2.0) - t))
+    inner = tirx.Select(tirx.EQ(tap, 1), weights[1], weights[2])
+    return tirx.Select(tirx.EQ(tap, 0), weights[0], tirx.Select(tirx.EQ(tap, 3), weights[3], inner))
+
+
+def _last(dim: Any, sizes: list[int], dtype: str) -> Any:
+    """The number of the last element of a dimension, as a float."""
+    *others, result = [tirx.const(float(size - 1), dtype) for size in sizes]
+    for number, other in reversed(list(enumerate(others))):
+        result = tirx.Select(tirx.EQ(dim, number), other, result)
+    return result
+
+
+def _inside(x: Any, last: Any, attrs: dict[str, Any], dtype: str) -> Any:
+    """Move a place into the image, as `padding_mode` says."""
+    if attrs["padding_mode"] == "zeros":
+        return x
+    if attrs["padding_mode"] == "reflection":
+        x = _reflected(x, last, dtype, bool(attrs["align_corners"]))
+    return _clipped(x, last, dtype)
 
 
 def leaves_image(attrs: dict[str, Any]) -> bool:
@@ -54,66 +73,52 @@ def leaves_image(attrs: dict[str, Any]) -> bool:
     return attrs["padding_mode"] == "zeros" or attrs["method"] == "bilinear"
 
 
-def grid_taps(attrs: dict[str, Any], grid: te.Tensor) -> list[te.Tensor]:
-    """Turn places into indices (int32) and weights, both (dims, N, taps, places...).
+def grid_places(attrs: dict[str, Any], grid: te.Tensor) -> te.Tensor:
+    """Turn coordinates from -1 to 1 into places among the elements, (dims, N, places...).
 
-    The attribute `size` has the extents of the image, `method`, `padding_mode` and `align_corners` are those of Relay.
+    The attribute `size` has the extents of the image; `method`, `padding_mode` and `align_corners` are those of Relay.
     """
-    sizes, method, padding, align = (
-        attrs["size"],
-        attrs["method"],
-        attrs["padding_mode"],
-        bool(attrs["align_corners"]),
-    )
-    count, dtype = {"nearest": 1, "bilinear": 2, "bicubic": 4}[method], str(grid.dtype)
+    sizes, dtype = [int(size) for size in attrs["size"]], str(grid.dtype)
 
-    def inside(x: Any, size: int) -> Any:
-        if padding == "reflection":
-            x = _reflected(x, size, dtype, align)
-        if padding == "zeros":  # two elements outside of the image are as far as any
-            low, high = tirx.const(-3.0, dtype), tirx.const(float(size + 2), dtype)
-            raised = tirx.Select(x > low, x, low)
-            return tirx.Select(raised < high, raised, high)
-        return _clipped(x, size, dtype)
+    def element(dim: Any, n: Any, *places: Any) -> Any:
+        one, half = tirx.const(1.0, dtype), tirx.const(0.5, dtype)
+        last, coordinate = _last(dim, sizes, dtype), grid(n, len(sizes) - 1 - dim, *places)
+        aligned = bool(attrs["align_corners"])
+        scaled = (coordinate + one) * (last if aligned else last + one)
+        x = (scaled if aligned else scaled - one) * half
+        # The elements that a bicubic weighs are moved one by one.
+        return x if attrs["method"] == "bicubic" else _inside(x, last, attrs, dtype)
 
-    def tap(dim: int, n: Any, number: int, places: Any) -> tuple[Any, Any]:
-        size = int(sizes[dim])
-        place = grid(n, len(sizes) - 1 - dim, *places)
-        one = tirx.const(1.0, dtype)
-        if align:
-            x = (place + one) * tirx.const((size - 1) / 2, dtype)
-        else:
-            x = ((place + one) * tirx.const(float(size), dtype) - one) * tirx.const(0.5, dtype)
-        if method != "bicubic":
-            x = inside(x, size)
+    return te.compute([len(sizes), grid.shape[0], *grid.shape[2:]], element, name="places")
+
+
+def grid_taps(attrs: dict[str, Any], found: te.Tensor) -> list[te.Tensor]:
+    """Turn places into indices (int32) and weights of elements, both (dims, N, taps, places...)."""
+    sizes, dtype, method = [int(size) for size in attrs["size"]], str(found.dtype), attrs["method"]
+    count = {"nearest": 1, "bilinear": 2, "bicubic": 4}[method]
+
+    def index(dim: Any, n: Any, tap: Any, *places: Any) -> Any:
+        x, last = found(dim, n, *places), _last(dim, sizes, dtype)
+        at = tirx.nearbyint(x) if method == "nearest" else tirx.floor(x) + tirx.Cast(dtype, tap)
+        if method == "bicubic":
+            at = _inside(at - tirx.const(1.0, dtype), last, attrs, dtype)
+        if not leaves_image(attrs):
+            return tirx.Cast("int32", at)
+        zero = tirx.const(0.0, dtype)
+        valid = tirx.all(at >= zero, at <= last)
+        return tirx.Select(valid, tirx.Cast("int32", _clipped(at, last, dtype)), tirx.const(OUTSIDE, "int32"))
+
+    def weight(dim: Any, n: Any, tap: Any, *places: Any) -> Any:
+        x = found(dim, n, *places)
+        one, rest = tirx.const(1.0, dtype), x - tirx.floor(x)
         if method == "nearest":
-            at, weight = tirx.nearbyint(x), one
-        else:
-            first = tirx.floor(x)
-            rest = x - first
-            at = first + tirx.const(float(number - (method == "bicubic")), dtype)
-            weight = _cubic(rest, number) if method == "bicubic" else (one - rest, rest)[number]
-            at = inside(at, size) if method == "bicubic" else at
-        valid = tirx.all(at >= tirx.const(0.0, dtype), at <= tirx.const(float(size - 1), dtype))
-        index = tirx.Cast("int32", at)
-        if leaves_image(attrs):
-            index = tirx.Select(valid, index, tirx.const(OUTSIDE, "int32"))
-        return index, weight
+            return one
+        if method == "bicubic":
+            return _cubic(rest, tap, dtype)
+        return tirx.Select(tirx.EQ(tap, 0), one - rest, rest)
 
-    def choose(which: int) -> Any:
-        def element(dim: Any, n: Any, number: Any, *places: Any) -> Any:
-            cases = [(d, k) for d in range(len(sizes)) for k in range(count)]
-            values = [tap(d, n, k, places)[which] for d, k in cases]
-            result = values[-1]
-            for (d, k), value in zip(reversed(cases[:-1]), reversed(values[:-1]), strict=True):
-                chosen = tirx.all(tirx.EQ(dim, d), tirx.EQ(number, k))
-                result = tirx.if_then_else(chosen, value, result)
-            return result
-
-        return element
-
-    shape = [len(sizes), grid.shape[0], count, *grid.shape[2:]]
-    return [te.compute(shape, choose(0), name="index"), te.compute(shape, choose(1), name="weight")]
+    shape = [len(sizes), found.shape[1], count, *found.shape[2:]]
+    return [te.compute(shape, index, name="index"), te.compute(shape, weight, name="weight")]
 
 
 def grid_values(attrs: dict[str, Any], data: te.Tensor, index: te.Tensor, weight: te.Tensor) -> te.Tensor:

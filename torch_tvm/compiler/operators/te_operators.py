@@ -18,7 +18,7 @@ from tvm.relax.transform.legalize_ops.common import register_legalize
 
 from torch_tvm.relay import BoxInt
 
-from .te_grid import grid_taps, grid_values
+from .te_grid import grid_places, grid_taps, grid_values
 
 PREFIX = "torch_tvm."
 
@@ -127,6 +127,7 @@ TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     ),
     "resize1d": _resize1d,
     "resample": _resample,
+    "grid_places": grid_places,
     "grid_taps": grid_taps,
     "grid_values": grid_values,
     "adv_index": lambda attrs, x, *indices: topi.adv_index(x, list(indices)),

@@ -292,6 +292,7 @@ def _grid_sample(call: Lowering) -> relax.Expr:
         raise call.unsupported("with method='bicubic' takes images, not volumes")
     mode = {"padding_mode": a["padding_mode"], "method": a["method"]}
     rules = {**mode, "align_corners": a["align_corners"], "size": call.shape()[2:]}
-    taps = call.emit(te_operators.call("grid_taps", [grid], rules))
+    places = call.emit(te_operators.call("grid_places", [grid], rules))
+    taps = call.emit(te_operators.call("grid_taps", [places], rules))
     index, weight = (call.emit(relax.TupleGetItem(taps, i)) for i in range(2))
     return te_operators.call("grid_values", [data, index, weight], mode)
