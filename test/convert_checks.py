@@ -44,6 +44,17 @@ def check(fn: Callable[..., Any], *inputs: torch.Tensor) -> torch_tvm.relay.Func
     return function
 
 
+def run(fn: Callable[..., Any], *inputs: torch.Tensor) -> None:
+    """Compare a function that is traced and compiled with the function; everything in it must convert."""
+    with torch_tvm.enabled(strict=True, min_group_size=1), torch.no_grad():
+        traced = torch.jit.trace(fn, inputs, check_trace=False, strict=False)
+        results = flatten(traced(*inputs))
+        assert torch_tvm.stats()["groups"] > 0
+    for got, expected in zip(results, flatten(fn(*inputs)), strict=True):
+        assert_same(got, expected)
+        assert got.numel() == 0 or got.stride() == expected.stride()
+
+
 def operators(function: torch_tvm.relay.Function) -> list[str]:
     """Name the operators of a function, in the order of its text."""
     names: list[str] = []

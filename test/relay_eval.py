@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import relay_eval_indexing  # noqa: F401  registers its operators
+import relay_eval_image  # noqa: F401  registers its operators
+import relay_eval_indexing  # noqa: F401
 import relay_eval_nn  # noqa: F401
 import relay_eval_shape  # noqa: F401
 import relay_eval_values  # noqa: F401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -123,9 +124,27 @@ def repeat(x: Tensor, repeats: int, axis: int) -> Tensor:
 
 @operator("nn.pad")
 def pad(x: Tensor, value: Tensor, pad_width: Any, pad_mode: str) -> Tensor:
-    assert pad_mode == "constant" and len(pad_width) == x.dim()
+    assert pad_mode in ("constant", "edge") and len(pad_width) == x.dim()
     same_dtypes(x, value)
+    if pad_mode == "edge":
+        return picked(x, pad_width, lambda place, size: min(max(place, 0), size - 1))
     return F.pad(x, [edge for pair in reversed(pad_width) for edge in pair], value=value.item())
+
+
+@operator("nn.mirror_pad")
+def mirror_pad(x: Tensor, mode: str, pad_width: Any) -> Tensor:
+    assert mode == "REFLECT"
+    assert all(max(pair) < size or max(pair) == 0 for pair, size in zip(pad_width, x.shape, strict=True))
+    return picked(x, pad_width, lambda place, size: size - 1 - abs(size - 1 - abs(place)))
+
+
+def picked(x: Tensor, pad_width: Any, source: Callable[[int, int], int]) -> Tensor:
+    """Pad each dimension with the elements that `source` names."""
+    for axis, (before, behind) in enumerate(pad_width):
+        size = x.shape[axis]
+        places = [source(place, size) for place in range(-before, size + behind)]
+        x = x.index_select(axis, torch.tensor(places))
+    return x
 
 
 @operator("full")

@@ -41,6 +41,8 @@ for _name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_eq
     _short = {"equal": "eq"}.get(_name, _name)
     arithmetic(_name, keep_bool=True)(getattr(torch, _short))
 arithmetic("power")(torch.pow)
+arithmetic("left_shift")(torch.bitwise_left_shift)
+arithmetic("right_shift")(torch.bitwise_right_shift)
 arithmetic("floor_mod")(torch.remainder)
 arithmetic("trunc_mod")(torch.fmod)
 arithmetic("floor_divide")(lambda a, b: torch.div(a, b, rounding_mode="floor"))
@@ -82,6 +84,9 @@ UNARY = [
     "asin",
     "acos",
     "atan",
+    "asinh",
+    "acosh",
+    "atanh",
     "erf",
     "sigmoid",
     "floor",
@@ -103,7 +108,7 @@ def float_unary(name: str) -> None:
 
 for _name in UNARY:
     float_unary(_name)
-for _name in ("abs", "negative", "isnan", "isinf", "isfinite", "logical_not", "bitwise_not"):
+for _name in ("abs", "negative", "sign", "isnan", "isinf", "isfinite", "logical_not", "bitwise_not"):
     operator(_name)(getattr(torch, _name))
 operator("nn.relu")(torch.relu)
 
@@ -125,6 +130,12 @@ def clip(x: Tensor, a_min: float, a_max: float) -> Tensor:
 def cast(x: Tensor, dtype: str) -> Tensor:
     assert dtype_of(dtype) != torch.bool, "a cast to bool is != 0 in Relay's neighbours only"
     return x.to(dtype_of(dtype))
+
+
+@operator("reinterpret")
+def reinterpret(x: Tensor, dtype: str) -> Tensor:
+    assert x.element_size() == dtype_of(dtype).itemsize
+    return x.view(dtype_of(dtype))
 
 
 @operator("where")

@@ -11,9 +11,6 @@ from convert_checks import FLOATS, INTEGERS, broadcasting, check, operators, ten
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import torch_tvm
-from torch_tvm import NotConvertibleError
-
 ANY = [*FLOATS, *INTEGERS, torch.bool]
 quick = settings(max_examples=40, deadline=None)
 
@@ -129,12 +126,6 @@ def test_rounded_division_of_floats(mode: str, data: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("fn", [torch.floor_divide, torch.remainder, torch.fmod])
-def test_integer_division_by_a_tensor_is_refused(fn: Any) -> None:
-    with pytest.raises(NotConvertibleError, match="divides integers by a tensor, and PyTorch raises"):
-        torch_tvm.to_relay(fn, [torch.ones(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64)])
-
-
 @quick
 @given(
     pair=broadcasting(ANY),
@@ -161,12 +152,6 @@ def test_powers_of_floats(x: torch.Tensor, exponent: float) -> None:
 @given(x=tensors(dtypes=[torch.int64, torch.int32, torch.uint8]), exponent=st.integers(0, 7))
 def test_powers_of_integers(x: torch.Tensor, exponent: int) -> None:
     check(lambda t: torch.pow(t, exponent), x)
-
-
-def test_powers_that_raise_for_some_integers_are_refused() -> None:
-    ones = torch.ones(2, dtype=torch.int64)
-    with pytest.raises(NotConvertibleError, match="integers to a negative power"):
-        torch_tvm.to_relay(torch.pow, [ones, ones])
 
 
 @quick

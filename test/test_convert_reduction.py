@@ -11,9 +11,6 @@ from convert_checks import FLOATS, INTEGERS, check, operators, tensors
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import torch_tvm
-from torch_tvm import NotConvertibleError
-
 ANY = [*FLOATS, *INTEGERS, torch.bool]
 quick = settings(max_examples=50, deadline=None)
 
@@ -128,8 +125,3 @@ def test_natural_operators() -> None:
     assert operators(check(lambda t: t.mean((1, 2)), x)) == ["mean"]
     assert operators(check(lambda t: t.var(1), x)) == ["mean", "variance"]
     assert operators(check(lambda t: t.argmax(-1), x)) == ["argmax", "cast"]
-
-
-def test_norm_of_another_order_is_refused() -> None:
-    with pytest.raises(NotConvertibleError, match="only the norms of order 1 and 2"):
-        torch_tvm.to_relay(lambda t: torch.linalg.vector_norm(t, 3), [torch.ones(3)])

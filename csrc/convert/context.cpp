@@ -217,6 +217,20 @@ Expr Context::BroadcastTo(Expr expr, const Sizes& from, const Sizes& to) const {
   return Call("broadcast_to", {expr}, {{"shape", IntArray(to)}});
 }
 
+Expr Context::Slice(const Expr& expr, int64_t dim, int64_t begin, int64_t end, int64_t step) const {
+  return Call("strided_slice", {expr},
+              {{"begin", IntArray({begin})},
+               {"end", IntArray({end})},
+               {"strides", IntArray({step})},
+               {"axes", IntArray({dim})}});
+}
+
+Expr Context::Concatenate(const std::vector<Expr>& parts, int64_t dim) const {
+  if (parts.size() == 1) return parts[0];
+  const relay::Tuple tuple(ffi::Array<Expr>(parts.begin(), parts.end()));
+  return Call("concatenate", {tuple}, {{"axis", dim}});
+}
+
 Expr Context::Full(const at::Scalar& value, const Sizes& shape, ScalarType dtype) const {
   const Expr scalar = Constant(value, dtype);
   if (shape.empty()) return scalar;

@@ -110,6 +110,10 @@ class TORCH_TVM_API Context {
   Expr BroadcastTo(Expr expr, const Sizes& from, const Sizes& to) const;
   Expr Full(const at::Scalar& value, const Sizes& shape, ScalarType dtype) const;
 
+  // The elements begin, begin + step, ... below end of one dimension, and parts side by side.
+  Expr Slice(const Expr& expr, int64_t dim, int64_t begin, int64_t end, int64_t step = 1) const;
+  Expr Concatenate(const std::vector<Expr>& parts, int64_t dim) const;
+
   // Says that the node cannot be converted; the reason names the argument and its value.
   [[noreturn]] void Refuse(const std::string& reason) const;
 

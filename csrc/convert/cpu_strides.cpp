@@ -26,9 +26,19 @@ at::Tensor Convolution(const Inputs& inputs, const at::Tensor& output) {
   return at::empty(output.unsqueeze(0).sizes(), output.options().memory_format(format)).squeeze(0);
 }
 
-at::Tensor BatchNorm(const Inputs& inputs, const at::Tensor& output) {
+// Channels last where the input has them, which other permutations of an image count as not.
+at::Tensor FormatOfInput(const Inputs& inputs, const at::Tensor& output) {
   const auto format = inputs[0].toTensor().suggest_memory_format();
   return at::empty(output.sizes(), output.options().memory_format(format));
+}
+
+at::Tensor Pad(const Inputs& inputs, const at::Tensor& output) {
+  const std::string& mode = inputs[2].toStringRef();
+  return mode == "reflect" || mode == "replicate" ? FormatOfInput(inputs, output) : output;
+}
+
+at::Tensor Contiguous(const Inputs&, const at::Tensor& output) {
+  return at::empty(output.sizes(), output.options());
 }
 
 // A CPU tensor with the layout of a meta tensor; its memory is never touched.
@@ -60,7 +70,22 @@ const std::unordered_map<std::string, Correction>& Corrections() {
       {"aten::convolution", Convolution},
       {"aten::conv2d", Convolution},
       {"aten::conv_transpose2d", Convolution},
-      {"aten::batch_norm", BatchNorm},
+      {"aten::batch_norm", FormatOfInput},
+      {"aten::pad", Pad},
+      {"aten::reflection_pad2d", FormatOfInput},
+      {"aten::reflection_pad3d", FormatOfInput},
+      {"aten::replication_pad2d", FormatOfInput},
+      {"aten::replication_pad3d", FormatOfInput},
+      {"aten::pixel_shuffle", FormatOfInput},
+      {"aten::channel_shuffle", FormatOfInput},
+      {"aten::native_channel_shuffle", FormatOfInput},
+      {"aten::log_sigmoid", Contiguous},
+      {"aten::rrelu", Contiguous},
+      {"aten::cross_entropy_loss", Contiguous},
+      {"aten::nll_loss", Contiguous},
+      {"aten::nll_loss2d", Contiguous},
+      {"aten::nll_loss_nd", Contiguous},
+      {"aten::_weight_norm_interface", Contiguous},
       {"aten::scaled_dot_product_attention", Attention},
   };
   return corrections;

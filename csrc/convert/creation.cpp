@@ -1,4 +1,7 @@
 // Converters that make tensors out of numbers.
+#include <ATen/ATen.h>
+#include <ATen/DLConvertor.h>
+
 #include "convert/context.h"
 
 namespace torch_tvm::convert {
@@ -55,6 +58,51 @@ Results FromNumber(Context& ctx) {
   ctx.Refuse("its number is known only when the kernels have run");
 }
 
+// The largest tensor of numbers that PyTorch computes while converting: 8 MB of doubles.
+constexpr int64_t kMostComputed = 1 << 20;
+
+// The argument on the CPU, if it is known.
+c10::IValue KnownArgument(const Context& ctx, const c10::Argument& argument) {
+  const c10::IValue& value = ctx.Value(argument.name().c_str());
+  if (value.isDevice()) return c10::Device(c10::kCPU);
+  if (!value.isTensor() || !value.toTensor().defined()) return value;
+  const Operand operand = ctx.Tensor(argument.name().c_str());
+  const auto* constant = operand.expr.as<relay::ConstantObj>();
+  if (constant == nullptr) {
+    ctx.Refuse(argument.name() + " is a number that is known only when the kernels have run");
+  }
+  return at::fromDLPack(constant->data.ToDLPack());
+}
+
+// A table of numbers alone (linspace, windows, ...): PyTorch computes it now, and Relay carries it.
+Results Computed(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  if (result.numel() > kMostComputed) {
+    ctx.Refuse("its result has " + std::to_string(result.numel()) +
+               " elements; tables of at most 2^20 are carried as constants");
+  }
+  torch::jit::Stack stack;
+  for (const c10::Argument& argument : ctx.node()->schema().arguments()) {
+    stack.push_back(KnownArgument(ctx, argument));
+  }
+  ctx.node()->getOperation()(stack);
+  return CarriedConstant(stack.back().toTensor());
+}
+
+// Ones where the row's number is the column's.
+Results Identity(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const int64_t rows = result.sizes.at(0), columns = result.sizes.at(1);
+  const Expr row = ctx.Reshape(ctx.Arange(rows), {rows}, {rows, 1});
+  const Expr equal = ctx.Call("equal", {row, ctx.Arange(columns)});
+  return ctx.Cast(equal, ScalarType::Bool, result.dtype);
+}
+
+Results ShapeAsTensor(Context& ctx) {
+  const Sizes sizes = ctx.Tensor("self").sizes();
+  return ctx.ConstantTensor({sizes.begin(), sizes.end()}, ctx.Result().sizes, ScalarType::Long);
+}
+
 const Converter kZeros = Filled(0);
 const Converter kOnes = Filled(1);
 
@@ -76,6 +124,41 @@ const Registrar kCreation({
     {"aten::zeros_like", kZeros},
     {"aten::new_zeros", kZeros},
     {"aten::zero", kZeros},
+    // Their elements are any; zeros are what uninitialised memory often holds.
+    {"aten::empty.memory_format", kZeros},
+    {"aten::empty_like", kZeros},
+    {"aten::empty_permuted", kZeros},
+    {"aten::empty_strided", kZeros},
+    {"aten::new_empty", kZeros},
+    {"aten::new_empty_strided", kZeros},
+    {"aten::eye", Identity},
+    {"aten::eye.m", Identity},
+    {"aten::linspace", Computed},
+    {"aten::linspace.Tensor_Tensor", Computed},
+    {"aten::linspace.Tensor_Scalar", Computed},
+    {"aten::linspace.Scalar_Tensor", Computed},
+    {"aten::logspace", Computed},
+    {"aten::logspace.Tensor_Tensor", Computed},
+    {"aten::logspace.Tensor_Scalar", Computed},
+    {"aten::logspace.Scalar_Tensor", Computed},
+    {"aten::range", Computed},
+    {"aten::range.step", Computed},
+    {"aten::_shape_as_tensor", ShapeAsTensor},
+    {"aten::tril_indices", Computed},
+    {"aten::triu_indices", Computed},
+    {"aten::bartlett_window", Computed},
+    {"aten::bartlett_window.periodic", Computed},
+    {"aten::blackman_window", Computed},
+    {"aten::blackman_window.periodic", Computed},
+    {"aten::hamming_window", Computed},
+    {"aten::hamming_window.periodic", Computed},
+    {"aten::hamming_window.periodic_alpha", Computed},
+    {"aten::hamming_window.periodic_alpha_beta", Computed},
+    {"aten::hann_window", Computed},
+    {"aten::hann_window.periodic", Computed},
+    {"aten::kaiser_window", Computed},
+    {"aten::kaiser_window.periodic", Computed},
+    {"aten::kaiser_window.beta", Computed},
     {"aten::ones", kOnes},
     {"aten::ones_like", kOnes},
     {"aten::new_ones", kOnes},

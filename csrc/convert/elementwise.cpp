@@ -73,24 +73,25 @@ Converter Binary(const char* op, const char* op_on_bools = nullptr) {
   };
 }
 
-// Division of integers by zero raises in PyTorch, which a kernel cannot: the divisor must be known.
-void RequireSafeDivisor(const Context& ctx, ScalarType dtype) {
+// PyTorch raises for integers divided by zero; the kernels give something.
+void RequireDivisor(Context& ctx, const Expr& divisor, ScalarType dtype) {
   if (IsFloat(dtype)) return;
-  const auto divisor = KnownNumber(ctx, "other");
-  if (!divisor) {
-    ctx.Refuse("it divides integers by a tensor, and PyTorch raises where that holds a zero");
+  if (const auto number = KnownNumber(ctx, "other")) {
+    if (number->toDouble() == 0) ctx.Refuse("it divides integers by zero");
+    return;
   }
-  if (divisor->toDouble() == 0) ctx.Refuse("it divides integers by zero");
+  ctx.RefuseIf(ctx.Call("equal", {divisor, ctx.Constant(0, dtype)}),
+               "a division of integers by zero");
 }
 
 // floor_divide, remainder, fmod and div with a rounding mode.
 Results DivideRounded(Context& ctx, const char* op) {
   const ScalarType result = ctx.Result().dtype;
-  RequireSafeDivisor(ctx, result);
   if (result == ScalarType::Bool) ctx.Refuse("the operands are bool");
   const ScalarType math = MathType(result);
   const Expr left = OperandAs(ctx, "self", result);
   const Expr right = OperandAs(ctx, "other", result);
+  RequireDivisor(ctx, right, result);
   if (IsFloat(result) && std::string(op) == "trunc_divide") {
     return ctx.Cast(ctx.Call("trunc", {ctx.Call("divide", {left, right})}), math, result);
   }
@@ -159,9 +160,7 @@ Results Power(Context& ctx) {
     return PowerOfNumber(ctx, exponent->toDouble());
   }
   const ScalarType result = ctx.Result().dtype;
-  if (!IsFloat(result)) {
-    ctx.Refuse("PyTorch raises for integers to a negative power, which the exponent may hold");
-  }
+  if (result == ScalarType::Bool) ctx.Refuse("the base and the exponent are bool");
   const Expr value =
       ctx.Call("power", {OperandAs(ctx, "self", result), OperandAs(ctx, "exponent", result)});
   return ctx.Cast(value, MathType(result), result);
@@ -257,11 +256,15 @@ const Registrar kArithmetic({
     {"aten::floor_divide.Scalar", Division("floor_divide")},
     {"aten::remainder.Tensor", Division("floor_mod")},
     {"aten::remainder.Scalar", Division("floor_mod")},
+    {"aten::remainder.Scalar_Tensor", Division("floor_mod")},
     {"aten::fmod.Tensor", Division("trunc_mod")},
     {"aten::fmod.Scalar", Division("trunc_mod")},
     {"aten::pow.Tensor_Scalar", Power},
     {"aten::pow.Tensor_Tensor", Power},
     {"aten::pow.Scalar", Power},
+    {"aten::float_power.Tensor_Tensor", Power},
+    {"aten::float_power.Tensor_Scalar", Power},
+    {"aten::float_power.Scalar", Power},
     {"aten::maximum", Binary("maximum", "logical_or")},
     {"aten::minimum", Binary("minimum", "logical_and")},
     {"aten::max.other", Binary("maximum", "logical_or")},
@@ -290,11 +293,23 @@ const Registrar kUnary({
     {"aten::asin", Unary("asin")},
     {"aten::acos", Unary("acos")},
     {"aten::atan", Unary("atan")},
+    {"aten::asinh", Unary("asinh")},
+    {"aten::acosh", Unary("acosh")},
+    {"aten::atanh", Unary("atanh")},
+    {"aten::arcsin", Unary("asin")},
+    {"aten::arccos", Unary("acos")},
+    {"aten::arctan", Unary("atan")},
+    {"aten::arcsinh", Unary("asinh")},
+    {"aten::arccosh", Unary("acosh")},
+    {"aten::arctanh", Unary("atanh")},
     {"aten::erf", Unary("erf")},
+    {"aten::special_erf", Unary("erf")},
     {"aten::sigmoid", Unary("sigmoid")},
+    {"aten::special_expit", Unary("sigmoid")},
     {"aten::floor", RoundingUnary("floor")},
     {"aten::ceil", RoundingUnary("ceil")},
     {"aten::trunc", RoundingUnary("trunc")},
+    {"aten::fix", RoundingUnary("trunc")},
     {"aten::round", RoundingUnary("round")},
     {"aten::round.decimals", RoundingUnary("round")},
     {"aten::isnan", Classify("isnan")},
@@ -317,6 +332,16 @@ const Registrar kComparison({
     {"aten::gt.Scalar", Compare("greater")},
     {"aten::ge.Tensor", Compare("greater_equal")},
     {"aten::ge.Scalar", Compare("greater_equal")},
+    {"aten::not_equal.Tensor", Compare("not_equal")},
+    {"aten::not_equal.Scalar", Compare("not_equal")},
+    {"aten::less.Tensor", Compare("less")},
+    {"aten::less.Scalar", Compare("less")},
+    {"aten::less_equal.Tensor", Compare("less_equal")},
+    {"aten::less_equal.Scalar", Compare("less_equal")},
+    {"aten::greater.Tensor", Compare("greater")},
+    {"aten::greater.Scalar", Compare("greater")},
+    {"aten::greater_equal.Tensor", Compare("greater_equal")},
+    {"aten::greater_equal.Scalar", Compare("greater_equal")},
 });
 
 const Registrar kLogic({
@@ -327,10 +352,13 @@ const Registrar kLogic({
     {"aten::bitwise_not", BitwiseNot},
     {"aten::bitwise_and.Tensor", kAnd},
     {"aten::bitwise_and.Scalar", kAnd},
+    {"aten::bitwise_and.Scalar_Tensor", kAnd},
     {"aten::bitwise_or.Tensor", kOr},
     {"aten::bitwise_or.Scalar", kOr},
+    {"aten::bitwise_or.Scalar_Tensor", kOr},
     {"aten::bitwise_xor.Tensor", kXor},
     {"aten::bitwise_xor.Scalar", kXor},
+    {"aten::bitwise_xor.Scalar_Tensor", kXor},
     {"aten::__and__.Tensor", kAnd},
     {"aten::__and__.Scalar", kAnd},
     {"aten::__or__.Tensor", kOr},

@@ -5,6 +5,7 @@
 
 #include "convert/broadcast.h"
 #include "convert/context.h"
+#include "convert/term.h"
 
 namespace torch_tvm::convert {
 namespace {
@@ -178,25 +179,6 @@ Converter Variance(Give give) {
   };
 }
 
-// The Euclidean and the absolute norm; others are refused.
-Results VectorNorm(Context& ctx) {
-  const Reduction over(ctx);
-  const TensorInfo& result = ctx.Result();
-  if (over.Count() == 0) return ctx.Full(0, result.sizes, result.dtype);
-  const char* order_name = ctx.Has("ord") ? "ord" : "p";
-  const double order = ctx.Has(order_name) ? ctx.Double(order_name) : 2;
-  const ScalarType math = MathType(result.dtype);
-  const Expr x = ctx.Cast(over.self, math);
-  if (order == 1) {
-    return ctx.Cast(over.Reduce("sum", ctx.Call("abs", {x})), math, result.dtype);
-  }
-  if (order != 2)
-    ctx.Refuse(std::string(order_name) + " is " + std::to_string(order) +
-               "; only the norms of order 1 and 2 are converted");
-  const Expr squares = over.Reduce("sum", ctx.Call("multiply", {x, x}));
-  return ctx.Cast(ctx.Call("sqrt", {squares}), math, result.dtype);
-}
-
 // Running sums and products.
 Converter Scan(const char* op) {
   return [op](Context& ctx) -> Results {
@@ -208,6 +190,154 @@ Converter Scan(const char* op) {
     const Expr value =
         ctx.Call(op, {x}, {{"axis", ctx.Dim("dim", result.rank())}, {"dtype", DtypeName(math)}});
     return ctx.Cast(value, math, result.dtype);
+  };
+}
+
+// The least and the greatest element.
+Results LeastAndGreatest(Context& ctx) {
+  const Reduction over(ctx);
+  return std::vector<Expr>{Extreme(over, "min", "all"), Extreme(over, "max", "any")};
+}
+
+// log(sum(e^x)) around the largest element, which counts as 0 where it is infinite.
+Results LogSumExp(Context& ctx) {
+  const Reduction over(ctx);
+  const TensorInfo& result = ctx.Result();
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (over.Count() == 0) return ctx.Full(-kInfinity, result.sizes, result.dtype);
+  const Term x = Lift(over.self, ctx, result.dtype);
+  const Term largest(ctx, over.Reduce("max", x.expr, true), x.dtype);
+  const Term offset = Where(Abs(largest) == kInfinity, 0, largest);
+  const Term sum(ctx, over.Reduce("sum", Exp(x - offset).expr), x.dtype);
+  Sizes kept = over.self.sizes();
+  for (const int64_t dim : over.dims) {
+    if (!kept.empty()) kept[static_cast<size_t>(dim)] = 1;
+  }
+  const Term back(ctx, ctx.Reshape(offset.expr, kept, result.sizes), x.dtype);
+  return Settle(Log(sum) + back);
+}
+
+Results CountNonzero(Context& ctx) {
+  const Reduction over(ctx);
+  const TensorInfo& result = ctx.Result();
+  if (over.Count() == 0) return ctx.Full(0, result.sizes, result.dtype);
+  const Expr nonzero = ctx.Cast(over.self, ScalarType::Bool);
+  return over.Reduce("sum", ctx.Cast(nonzero, ScalarType::Bool, result.dtype));
+}
+
+// Sums and means of what is not NaN; the mean of nothing is NaN.
+Converter IgnoringNan(bool mean) {
+  return [mean](Context& ctx) -> Results {
+    const Reduction over(ctx);
+    const TensorInfo& result = ctx.Result();
+    const double of_nothing = mean ? std::nan("") : 0;
+    if (over.Count() == 0) return ctx.Full(of_nothing, result.sizes, result.dtype);
+    const ScalarType math = MathType(result.dtype);
+    if (!IsFloat(over.self.dtype())) {
+      if (mean) ctx.Refuse("self holds integers");
+      return over.Reduce("sum", ctx.Cast(over.self, result.dtype));
+    }
+    const Term whole(ctx, ctx.Cast(over.self, MathType(over.self.dtype())),
+                     MathType(over.self.dtype()));
+    const Term x = whole.Rounded(result.dtype).As(math);
+    const Term nan = IsNan(whole);
+    const Term sum(ctx, over.Reduce("sum", Where(nan, 0, x).expr), math);
+    if (!mean) return Settle(sum);
+    return Settle(sum / Term(ctx, over.Reduce("sum", (!nan).As(math).expr), math));
+  };
+}
+
+// The sum over the dimensions that the given size lacks or has 1 in.
+Results SumToSize(Context& ctx) {
+  const Operand self = ctx.Tensor("self");
+  const Sizes& sizes = ctx.Result().sizes;
+  const size_t lead = self.sizes().size() - sizes.size();
+  Sizes dims;
+  for (size_t dim = 0; dim < self.sizes().size(); ++dim) {
+    const bool kept = dim >= lead && sizes[dim - lead] == self.sizes()[dim];
+    if (!kept) dims.push_back(static_cast<int64_t>(dim));
+  }
+  if (dims.empty()) return self.expr;
+  if (self.dtype() == ScalarType::Bool || self.info.numel() == 0) {
+    ctx.Refuse("self is bool or has no elements");
+  }
+  const Term sum = Reduce("sum", Lift(ctx, "self"), dims, true);
+  Sizes summed = self.sizes();
+  for (const int64_t dim : dims) summed[static_cast<size_t>(dim)] = 1;
+  return ctx.Reshape(Settle(sum), summed, sizes);
+}
+
+// Softmax whose rows of nothing but -inf are zeros.
+Results SafeSoftmax(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const Term x = Lift(ctx, "self");
+  if (result.sizes.empty()) ctx.Refuse("self has rank 0");
+  const int64_t dim = ctx.Dim("dim", result.rank());
+  const Term value(ctx, ctx.Call("nn.softmax", {x.expr}, {{"axis", dim}}), x.dtype);
+  const Term largest = Reduce("max", x, {dim}, true);
+  return Settle(Where(largest == -std::numeric_limits<double>::infinity(), 0, value));
+}
+
+// Running extremes and sums of exponentials: Relay has no such scans. Each step joins what the
+// elements 1, 2, 4, ... places before have gathered.
+struct Doubling {
+  explicit Doubling(const Context& context)
+      : ctx(context),
+        dim(ctx.Dim("dim", ctx.Result().rank())),
+        size(ctx.Result().sizes[static_cast<size_t>(dim)]) {}
+
+  // A term without its first, or last, elements along the dimension.
+  Term Behind(const Term& x, int64_t places) const {
+    return {ctx, ctx.Slice(x.expr, dim, places, size), x.dtype};
+  }
+  Term Before(const Term& x, int64_t places) const {
+    return {ctx, ctx.Slice(x.expr, dim, 0, size - places), x.dtype};
+  }
+  Term Joined(const Term& x, const Term& rest, int64_t places) const {
+    return {ctx, ctx.Concatenate({ctx.Slice(x.expr, dim, 0, places), rest.expr}, dim), x.dtype};
+  }
+
+  const Context& ctx;
+  int64_t dim, size;
+};
+
+Results RunningLogSumExp(Context& ctx) {
+  Term x = Lift(ctx, "self");
+  if (ctx.Result().sizes.empty()) return Settle(x);
+  const Doubling scan(ctx);
+  for (int64_t places = 1; places < scan.size; places *= 2) {
+    const Term a = scan.Before(x, places), b = scan.Behind(x, places);
+    const Term larger = Max(a, b);
+    const Term sum = larger + Log1p(Exp(-Abs(a - b)));
+    x = scan.Joined(x, Where((a == b) & Test("isinf", a), a, sum), places);
+  }
+  return Settle(x);
+}
+
+// Among equal elements the last one counts; from the first NaN on, the last NaN.
+Converter RunningExtreme(Term (*reaches)(const Term&, const Term&)) {
+  return [reaches](Context& ctx) -> Results {
+    const ScalarType dtype = ctx.Result().dtype;
+    if (dtype == ScalarType::Bool) ctx.Refuse("self is bool");
+    Term x = Lift(ctx, "self", dtype);
+    if (ctx.Result().sizes.empty()) {
+      return std::vector<Expr>{ctx.Tensor("self").expr, ctx.Constant(0, ScalarType::Long)};
+    }
+    const Doubling scan(ctx);
+    Sizes line(ctx.Result().sizes.size(), 1);
+    line[static_cast<size_t>(scan.dim)] = scan.size;
+    const Expr counted = ctx.Reshape(ctx.Arange(scan.size), {scan.size}, line);
+    Term index(ctx, ctx.BroadcastTo(counted, line, ctx.Result().sizes), ScalarType::Long);
+    for (int64_t places = 1; places < scan.size; places *= 2) {
+      const Term a = scan.Before(x, places), b = scan.Behind(x, places);
+      Term later = reaches(b, a);
+      if (IsFloat(dtype)) later = later | IsNan(b);
+      const Term chosen = Where(later, b, a);
+      const Term at = Where(later, scan.Behind(index, places), scan.Before(index, places));
+      x = scan.Joined(x, chosen, places);
+      index = scan.Joined(index, at, places);
+    }
+    return std::vector<Expr>{Settle(x), index.expr};
   };
 }
 
@@ -250,11 +380,22 @@ const Registrar kReduction({
     {"aten::std_mean", Variance(Give::kDeviationAndMean)},
     {"aten::std_mean.dim", Variance(Give::kDeviationAndMean)},
     {"aten::std_mean.correction", Variance(Give::kDeviationAndMean)},
+    {"aten::aminmax", LeastAndGreatest},
+    {"aten::_aminmax", LeastAndGreatest},
+    {"aten::_aminmax.dim", LeastAndGreatest},
+    {"aten::logsumexp", LogSumExp},
+    {"aten::special_logsumexp", LogSumExp},
+    {"aten::count_nonzero", CountNonzero},
+    {"aten::count_nonzero.dim_IntList", CountNonzero},
+    {"aten::sum_to_size", SumToSize},
+    {"aten::nansum", IgnoringNan(false)},
+    {"aten::nanmean", IgnoringNan(true)},
+    {"aten::_safe_softmax", SafeSoftmax},
+    {"aten::cummax", RunningExtreme(operator>=)},
+    {"aten::cummin", RunningExtreme(operator<=)},
+    {"aten::logcumsumexp", RunningLogSumExp},
     {"aten::cumsum", Scan("cumsum")},
     {"aten::cumprod", Scan("cumprod")},
-    {"aten::norm.Scalar", VectorNorm},
-    {"aten::norm.ScalarOpt_dim", VectorNorm},
-    {"aten::linalg_vector_norm", VectorNorm},
 });
 
 }  // namespace

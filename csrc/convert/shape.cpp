@@ -102,11 +102,7 @@ Results Expand(Context& ctx) {
 Expr SliceDim(const Context& ctx, const Operand& self, int64_t dim, int64_t begin, int64_t end,
               int64_t step) {
   if (begin == 0 && end >= self.sizes().at(static_cast<size_t>(dim)) && step == 1) return self.expr;
-  return ctx.Call("strided_slice", {self.expr},
-                  {{"begin", IntArray({begin})},
-                   {"end", IntArray({end})},
-                   {"strides", IntArray({step})},
-                   {"axes", IntArray({dim})}});
+  return ctx.Slice(self.expr, dim, begin, end, step);
 }
 
 // A bound of a slice as PyTorch reads it: negative counts from the end, then clamped.
@@ -148,9 +144,7 @@ Results Concatenate(Context& ctx) {
   for (const Operand& part : ctx.Tensors("tensors")) {
     if (part.info.numel() != 0) parts.push_back(ctx.Cast(part, result.dtype));
   }
-  if (parts.size() == 1) return parts[0];
-  const relay::Tuple tuple(ffi::Array<Expr>(parts.begin(), parts.end()));
-  return ctx.Call("concatenate", {tuple}, {{"axis", ctx.Dim("dim", result.rank())}});
+  return ctx.Concatenate(parts, ctx.Dim("dim", result.rank()));
 }
 
 // diff: n times each element's successor minus the element. With n = 0 PyTorch looks at nothing
@@ -172,8 +166,7 @@ Results Difference(Context& ctx) {
     parts.push_back(ctx.Cast(*part, dtype));
     size += part->sizes().at(static_cast<size_t>(dim));
   }
-  const relay::Tuple tuple(ffi::Array<Expr>(parts.begin(), parts.end()));
-  Expr x = parts.size() == 1 ? parts[0] : ctx.Call("concatenate", {tuple}, {{"axis", dim}});
+  Expr x = ctx.Concatenate(parts, dim);
   for (int64_t step = 0; step < steps; ++step, --size) {
     const Operand whole{x, info};
     const Expr later = SliceDim(ctx, whole, dim, 1, size, 1);
@@ -227,6 +220,14 @@ Results Split(Context& ctx) {
   return SplitAlong(ctx, self, ctx.Dim("dim", self.rank()));
 }
 
+// hsplit, vsplit, dsplit; hsplit splits a vector's only dimension.
+Converter SplitAcross(int64_t dim) {
+  return [dim](Context& ctx) -> Results {
+    const Operand self = ctx.Tensor("self");
+    return SplitAlong(ctx, self, std::min(dim, self.rank() - 1));
+  };
+}
+
 // prim::ConstantChunk holds its arguments as node attributes.
 Results ConstantChunk(Context& ctx) {
   const Operand self = ctx.Input(0);
@@ -276,23 +277,6 @@ Results RepeatInterleave(Context& ctx) {
   return ctx.Call("repeat", {self.expr}, {{"repeats", ctx.Int("repeats")}, {"axis", axis}});
 }
 
-// Padding: PyTorch lists pairs from the last dimension on; Relay one pair for each dimension.
-Results Pad(Context& ctx) {
-  const Operand self = ctx.Tensor("self");
-  const std::string mode = ctx.Has("mode") ? ctx.String("mode") : "constant";
-  if (mode != "constant") ctx.Refuse("mode='" + mode + "'; only 'constant' is converted");
-  if (self.info.numel() == 0) ctx.Refuse("self has no elements");
-  const Sizes pairs = ctx.Ints("pad");
-  std::vector<ffi::Array<int64_t>> widths(self.sizes().size(), IntArray({0, 0}));
-  for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
-    if (pairs[i] < 0 || pairs[i + 1] < 0) ctx.Refuse("pad is negative");
-    widths.at(widths.size() - 1 - i / 2) = IntArray({pairs[i], pairs[i + 1]});
-  }
-  const at::Scalar value = ctx.Has("value") ? ctx.Scalar("value") : at::Scalar(0);
-  return ctx.Call("nn.pad", {self.expr, ctx.Constant(value, self.dtype())},
-                  {{"pad_width", ffi::Array<ffi::Array<int64_t>>(widths.begin(), widths.end())}});
-}
-
 const Registrar kViews({
     {"aten::view", Reshaped},
     {"aten::_unsafe_view", Reshaped},
@@ -303,6 +287,20 @@ const Registrar kViews({
     {"aten::flatten.using_ints", Reshaped},
     {"aten::unflatten.int", Reshaped},
     {"aten::ravel", Reshaped},
+    {"aten::view_copy", Reshaped},
+    {"aten::_reshape_copy", Reshaped},
+    {"aten::squeeze_copy", Squeeze},
+    {"aten::squeeze_copy.dim", Squeeze},
+    {"aten::squeeze_copy.dims", Squeeze},
+    {"aten::unsqueeze_copy", Unsqueeze},
+    {"aten::permute_copy", Permute},
+    {"aten::transpose_copy.int", Swap("dim0", "dim1")},
+    {"aten::t_copy", TransposeMatrix},
+    {"aten::expand_copy", Expand},
+    {"aten::moveaxis.int", MoveDims},
+    {"aten::moveaxis.intlist", MoveDims},
+    {"aten::mH", TransposeMatrix},
+    {"aten::matrix_H", TransposeMatrix},
     {"aten::unsqueeze", Unsqueeze},
     {"aten::squeeze", Squeeze},
     {"aten::squeeze.dim", Squeeze},
@@ -327,6 +325,7 @@ const Registrar kCopies({
     {"aten::clone", Same("self")},
     {"aten::detach", Same("self")},
     {"aten::alias", Same("self")},
+    {"aten::alias_copy", Same("self")},
     {"aten::positive", Same("self")},
     {"aten::dropout", EvaluatedDropout, RequireFalse("train")},
     {"aten::feature_dropout", EvaluatedDropout, RequireFalse("train")},
@@ -337,8 +336,11 @@ const Registrar kCopies({
 const Registrar kPieces({
     {"aten::slice.Tensor", Slice},
     {"aten::diff", Difference},
+    {"aten::slice_copy.Tensor", Slice},
     {"aten::narrow", Narrow},
+    {"aten::narrow_copy", Narrow},
     {"aten::select.int", Select},
+    {"aten::select_copy.int", Select},
     {"aten::cat", Concatenate},
     {"aten::concat", Concatenate},
     {"aten::concatenate", Concatenate},
@@ -346,6 +348,15 @@ const Registrar kPieces({
     {"aten::split.Tensor", Split},
     {"aten::split.sizes", Split},
     {"aten::split_with_sizes", Split},
+    {"aten::split_with_sizes_copy", Split},
+    {"aten::split_copy.Tensor", Split},
+    {"aten::unsafe_split_with_sizes", Split},
+    {"aten::hsplit.int", SplitAcross(1)},
+    {"aten::hsplit.array", SplitAcross(1)},
+    {"aten::vsplit.int", SplitAcross(0)},
+    {"aten::vsplit.array", SplitAcross(0)},
+    {"aten::dsplit.int", SplitAcross(2)},
+    {"aten::dsplit.array", SplitAcross(2)},
     {"aten::unsafe_split.Tensor", Split},
     {"aten::chunk", Split},
     {"aten::unsafe_chunk", Split},
@@ -353,12 +364,11 @@ const Registrar kPieces({
     {"aten::tensor_split.indices", Split},
     {"prim::ConstantChunk", ConstantChunk},
     {"aten::unbind.int", Unbind},
+    {"aten::unbind_copy.int", Unbind},
     {"aten::flip", Flip},
     {"aten::repeat", Repeat},
     {"aten::tile", Repeat},
     {"aten::repeat_interleave.self_int", RepeatInterleave},
-    {"aten::constant_pad_nd", Pad},
-    {"aten::pad", Pad},
 });
 
 }  // namespace

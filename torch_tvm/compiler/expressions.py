@@ -28,13 +28,14 @@ RENAMED = {
     "torch_tvm.log10": "log10",
     "torch_tvm.trunc_divide": "trunc_divide",
     "torch_tvm.trunc_mod": "trunc_mod",
+    "torch_tvm.reinterpret": "reinterpret",
 }
 
 SAME_NAME = frozenset(
     "add subtract multiply divide floor_divide floor_mod mod power maximum minimum equal not_equal less "
     "less_equal greater greater_equal logical_and logical_or logical_xor logical_not bitwise_and bitwise_or "
     "bitwise_xor bitwise_not left_shift right_shift where negative abs exp log sqrt rsqrt sin cos tan tanh "
-    "sinh cosh asin acos atan sigmoid erf floor ceil round trunc sign isnan isinf isfinite".split()
+    "sinh cosh asin acos atan asinh acosh atanh sigmoid erf floor ceil round trunc sign isnan isinf isfinite".split()
 )
 
 FILLED = {"zeros": 0, "ones": 1}

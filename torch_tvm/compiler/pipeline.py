@@ -84,7 +84,9 @@ def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: _Sta
     if opt_level >= 2:
         layout = relax.transform.ConvertLayout(passes.CHANNELS_LAST)
         module = stages.run("channels last", lambda: layout(module))
-    module = stages.run("decompose", lambda: rewrite(module, num_inputs, passes.DECOMPOSE))
+    module = stages.run(
+        "decompose", lambda: rewrite(module, num_inputs, {**passes.DECOMPOSE, **passes.RESIZE})
+    )
     module = stages.run("channels last", lambda: rewrite(module, num_inputs, passes.LOCAL_CHANNELS_LAST))
     if opt_level >= 2:
         module = stages.run("idioms", lambda: rewrite(module, num_inputs, passes.IDIOMS))

@@ -29,7 +29,9 @@ _MEMORY_NS, _SIMPLE_NS, _POLYNOMIAL_NS, _LIBM_NS = 2.0, 0.5, 6.0, 8.0
 _POLYNOMIALS = frozenset(
     "exp expm1 log log1p log2 log10 tanh sigmoid erf gelu gelu_tanh silu divide sqrt rsqrt".split()
 )
-_LIBM = frozenset("sin cos tan sinh cosh asin acos atan power mod trunc_mod floor_mod floor_divide".split())
+_LIBM = frozenset(
+    "sin cos tan sinh cosh asin acos atan asinh acosh atanh power mod trunc_mod floor_mod floor_divide".split()
+)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,8 @@ def _rules() -> Iterator[tuple[str, _Rule]]:
     yield from each("floor ceil round trunc", _Rule(1, _NUMBERS))
     yield from each("isnan isinf isfinite", _Rule(1, DTYPES, "bool"))
     yield from each("exp expm1 log log1p log2 log10 sqrt rsqrt sin cos tan tanh sinh cosh", _Rule(1, FLOATS))
-    yield from each("asin acos atan sigmoid erf gelu gelu_tanh silu", _Rule(1, FLOATS))
+    yield from each("asin acos atan asinh acosh atanh sigmoid erf gelu gelu_tanh silu", _Rule(1, FLOATS))
+    yield "reinterpret", _Rule(1, ("int32", "int64", "float32", "float64"), "free")
 
 
 RULES = dict(_rules())
@@ -122,8 +123,8 @@ class Expression:
     Value ids 0 .. len(inputs) - 1 are the inputs; instruction k defines id len(inputs) + k. All outputs have shape `shape`.
     Every instruction computes exactly what PyTorch's operator of the same meaning computes on equal dtypes: promotion is
     spelled out as `cast`. float16 and bfloat16 are computed in float32 and rounded after every instruction, as eager does.
-    `floor_mod` has the sign of the divisor (torch.remainder); `mod` and `trunc_mod` that of the dividend (torch.fmod). Integer
-    division by a tensor is refused here: eager raises for a zero divisor, which a kernel cannot.
+    `floor_mod` has the sign of the divisor (torch.remainder); `mod` and `trunc_mod` that of the dividend (torch.fmod). What
+    integers divided by a zero in a tensor give is no particular number: eager raises, which a kernel cannot.
 
     Examples
     --------
@@ -243,6 +244,8 @@ def _check_instruction(instruction: Instruction, dtypes: Sequence[str]) -> None:
         raise ValueError(
             f"{op} takes arguments of one dtype among {', '.join(rule.operands)}; got {', '.join(kinds)}"
         )
+    if op == "reinterpret" and kinds[0][-2:] != instruction.dtype[-2:]:
+        raise ValueError(f"reinterpret keeps the number of bits, got {kinds[0]} and {instruction.dtype}")
     expected = {"same": kinds[0], "bool": "bool", "free": instruction.dtype}[rule.result]
     if instruction.dtype != expected:
         raise ValueError(f"{op} of {kinds[0]} gives {expected}, not {instruction.dtype}")
@@ -250,14 +253,12 @@ def _check_instruction(instruction: Instruction, dtypes: Sequence[str]) -> None:
 
 
 def _check_constants(instruction: Instruction) -> None:
-    """Refuse divisions that could trap and bounds or slopes that are not constants."""
+    """Refuse divisions by a constant zero and bounds or slopes that are not constants."""
     op, args = instruction.op, instruction.args
     if op in _INTEGER_DIVISIONS and instruction.dtype in INTS:
         divisor = args[1]
-        if not isinstance(divisor, Scalar) or divisor.value == 0:
-            raise ValueError(
-                f"{op} of {instruction.dtype} takes a constant divisor other than 0, got {divisor}"
-            )
+        if isinstance(divisor, Scalar) and divisor.value == 0:
+            raise ValueError(f"{op} of {instruction.dtype} takes a divisor other than 0, got {divisor}")
     if op in ("clip", "leaky_relu") and not all(isinstance(arg, Scalar) for arg in args[1:]):
         raise ValueError(f"{op} takes constants after its first argument, got {args[1:]}")
     for arg in args:

@@ -166,12 +166,29 @@ def _divide(s: _Scope, a: Value, b: Value) -> Value:
     return s.round(T.Div(a, b))
 
 
+def _safe_divisor(s: _Scope, b: Value) -> tuple[Value, Value | None]:
+    """Return an integer divisor that never traps, and where the given one is -1 instead.
+
+    x86 traps for zero and, as the quotient does not fit, for the smallest integer divided by -1. Constants are not zero.
+    """
+    scalar = s.scalar(1)
+    if scalar is not None:
+        return b, None
+    safe = _pick(s, T.EQ(b, s.const(0)), s.const(1), b)
+    if s.dtype == "uint8":
+        return safe, None
+    negated = s.truth(T.EQ(b, s.const(-1)))
+    return _pick(s, negated, s.const(1), safe), negated
+
+
 def _trunc_divide(s: _Scope, a: Value, b: Value) -> Value:
     if s.is_float:
         return s.llvm("trunc", _divide(s, a, b))  # eager rounds a 16-bit quotient first
     if s.scalar(1) == Scalar(-1, s.dtype):
-        return s.wrap(s.const(0) - a)  # the smallest integer divided by -1 traps
-    return s.hold(T.Div(a, b))
+        return s.wrap(s.const(0) - a)
+    safe, negated = _safe_divisor(s, b)
+    quotient = s.hold(T.Div(a, safe))
+    return quotient if negated is None else _pick(s, negated, s.wrap(s.const(0) - a), quotient)
 
 
 def _trunc_mod(s: _Scope, a: Value, b: Value) -> Value:
@@ -179,7 +196,7 @@ def _trunc_mod(s: _Scope, a: Value, b: Value) -> Value:
         return s.round(vector_math.call("fmod", (a, b), s.held, s.lanes))
     if s.scalar(1) == Scalar(-1, s.dtype):
         return s.const(0)
-    return s.hold(T.Mod(a, b))
+    return s.hold(T.Mod(a, _safe_divisor(s, b)[0]))
 
 
 def _other_sign(s: _Scope, remainder: Value, b: Value) -> Value:
@@ -382,6 +399,11 @@ def _cast(s: _Scope, x: Value) -> Value:
     return s.hold(_round(s.hold(x, held), target, s.lanes), held)
 
 
+def _reinterpret(s: _Scope, x: Value) -> Value:
+    target = s.instruction.dtype
+    return s.hold(T.reinterpret(s.as_dtype(target), x), target)
+
+
 def _function(name: str) -> Callable[..., Value]:
     return lambda s, x: s.round(vector_math.call(name, (x,), s.held, s.lanes))
 
@@ -444,6 +466,7 @@ _EMITTERS: dict[str, Callable[..., Value]] = {
     "right_shift": lambda s, a, b: _shift(s, a, b, T.shift_right, right=True),
     "where": _pick,
     "cast": _cast,
+    "reinterpret": _reinterpret,
     "negative": _negative,
     "abs": _abs,
     "sign": _sign,
@@ -463,5 +486,5 @@ _EMITTERS: dict[str, Callable[..., Value]] = {
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     **{name: _function(name) for name in "exp expm1 log log1p log2 log10 sin cos tan tanh sinh cosh".split()},
-    **{name: _function(name) for name in "asin acos atan erf".split()},
+    **{name: _function(name) for name in "asin acos atan asinh acosh atanh erf".split()},
 }

@@ -119,6 +119,11 @@ def _cast(call: Lowering) -> relax.Expr:
     return call.data if dtype == call.dtype() else op.astype(call.data, dtype)
 
 
+@lowers("reinterpret")
+def _reinterpret(call: Lowering) -> relax.Expr:
+    return te_operators.call("reinterpret", [call.data], {"dtype": call.attrs["dtype"]})
+
+
 @lowers("cast_like")
 def _cast_like(call: Lowering) -> relax.Expr:
     return op.astype(call.data, call.dtype(call.args[1]))

@@ -6,6 +6,7 @@ its type (that of the tensors it makes) and its legalisation (the PrimFunc TE ma
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any, SupportsIndex
@@ -16,6 +17,8 @@ from tvm.ir import _ffi_api as ir_api
 from tvm.relax.transform.legalize_ops.common import register_legalize
 
 from torch_tvm.relay import BoxInt
+
+from .te_grid import grid_places, grid_taps, grid_values
 
 PREFIX = "torch_tvm."
 
@@ -69,6 +72,22 @@ def _resize1d(attrs: dict[str, Any], data: te.Tensor) -> te.Tensor:
                                attrs["extrapolation_value"], attrs["out_dtype"] or None)  # fmt: skip
 
 
+def _resample(attrs: dict[str, Any], data: te.Tensor, index: te.Tensor, *weight: te.Tensor) -> te.Tensor:
+    """Sums of elements along an axis; row i of the tables names those of element i and their weights, if any."""
+    axis, shape = attrs["axis"], list(data.shape)
+    shape[axis] = index.shape[0]
+
+    def element(*place: Any) -> Any:
+        own = place[axis]
+        taps = range(int(index.shape[1]))
+        parts = [data(*place[:axis], index[own, tap], *place[axis + 1 :]) for tap in taps]
+        if weight:
+            parts = [part * weight[0][own, tap] for tap, part in zip(taps, parts, strict=True)]
+        return functools.reduce(operator.add, parts)
+
+    return te.compute(shape, element, name="resample")
+
+
 def _topk(attrs: dict[str, Any], data: te.Tensor) -> Any:
     return list(topi.topk(data, attrs["k"], attrs["axis"], "both", attrs["is_ascend"], attrs["dtype"]))
 
@@ -80,6 +99,7 @@ def _scan(function: Callable[..., Any]) -> Callable[..., Any]:
 TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log2": lambda attrs, x: topi.log2(x),
     "log10": lambda attrs, x: topi.log10(x),
+    "reinterpret": lambda attrs, x: topi.reinterpret(x, attrs["dtype"]),
     "trunc_divide": _truncated(topi.divide),
     "trunc_mod": lambda attrs, a, b: topi.mod(a, b),
     "all": lambda attrs, x: topi.all(x, attrs["axis"], attrs["keepdims"]),
@@ -104,6 +124,10 @@ TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
         x, attrs["size"], attrs["axis"], attrs["alpha"], attrs["beta"], attrs["bias"]
     ),
     "resize1d": _resize1d,
+    "resample": _resample,
+    "grid_places": grid_places,
+    "grid_taps": grid_taps,
+    "grid_values": grid_values,
     "adv_index": lambda attrs, x, *indices: topi.adv_index(x, list(indices)),
 }
 

@@ -284,7 +284,15 @@ def _resize3d(call: Lowering) -> relax.Expr:
 
 @lowers("image.grid_sample")
 def _grid_sample(call: Lowering) -> relax.Expr:
-    a = call.attrs
-    return op.image.grid_sample(
-        call.data, call.args[1], a["method"], a["layout"], a["padding_mode"], a["align_corners"]
-    )
+    a, data, grid = call.attrs, call.data, call.args[1]
+    layouts, methods = {4: "NCHW", 5: "NCDHW"}, ("nearest", "bilinear", "bicubic")
+    if a["layout"] != layouts.get(call.rank()) or a["method"] not in methods:
+        raise call.unsupported(f"with layout={a['layout']!r} and method={a['method']!r} cannot be lowered")
+    if a["method"] == "bicubic" and call.rank() == 5:
+        raise call.unsupported("with method='bicubic' takes images, not volumes")
+    mode = {"padding_mode": a["padding_mode"], "method": a["method"]}
+    rules = {**mode, "align_corners": a["align_corners"], "size": call.shape()[2:]}
+    places = call.emit(te_operators.call("grid_places", [grid], rules))
+    taps = call.emit(te_operators.call("grid_taps", [places], rules))
+    index, weight = (call.emit(relax.TupleGetItem(taps, i)) for i in range(2))
+    return te_operators.call("grid_values", [data, index, weight], mode)

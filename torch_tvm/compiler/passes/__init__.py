@@ -11,6 +11,7 @@ from .idioms import IDIOMS
 from .layout import CHANNELS_LAST, LOCAL_CHANNELS_LAST, TO_NHWC
 from .pad import PADDING
 from .reorder import REORDER
+from .resize import RESIZE
 from .shuffle import SHUFFLE
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "LOCAL_CHANNELS_LAST",
     "PADDING",
     "REORDER",
+    "RESIZE",
     "SHUFFLE",
     "TO_NHWC",
 ]
