@@ -64,7 +64,6 @@ _SIZES = "its result's size depends on data"
 _RANDOM = "random"
 _QUANTIZED = "quantised: not yet"
 _NO_LIBRARY = "an operator of torchvision's: `register_operator` adds it"
-_MEMORY = "its values are whatever is in memory"
 _WRITES = "it writes to its argument"
 REASONS = {
     "aten::stft": "its result is complex",
@@ -75,9 +74,6 @@ REASONS = {
     "aten::masked_select": _SIZES,
     "aten::_unique2": _SIZES,
     "aten::bincount": _SIZES,
-    "aten::empty": _MEMORY,
-    "aten::empty_like": _MEMORY,
-    "aten::new_empty": _MEMORY,
     "torchvision::nms": f"{_NO_LIBRARY}; {_SIZES}",
     "torchvision::roi_align": _NO_LIBRARY,
     "torchvision::deform_conv2d": _NO_LIBRARY,
