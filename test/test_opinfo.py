@@ -179,6 +179,19 @@ def test_dtype_shape_and_strides_count(actual: Tensor, message: str) -> None:
     assert samples.Reference(sample, samples.Tolerance(), has_values=True).difference((actual,)) == message
 
 
+@pytest.mark.parametrize(
+    ("given", "equal"), [([[1, 2], [0, 2]], True), ([[1, 1], [0, 2]], False), ([[1, 3], [0, 2]], False)]
+)
+def test_indices_may_be_those_of_equal_elements(given: list[list[int]], equal: bool) -> None:
+    x = torch.tensor([[5.0, 5.0, 7.0], [1.0, 2.0, 1.0]])
+    sample = samples.Sample(lambda x: (torch.tensor([[0, 2], [0, 2]]),), (x,))
+    reference = samples.Reference(sample, samples.Tolerance(), has_values=True, ranks=True)
+    assert (reference.difference((torch.tensor(given),)) == "") == equal
+    assert (samples.RANKS in reference.reasons) == equal
+    strict = samples.Reference(sample, samples.Tolerance(), has_values=True)
+    assert strict.difference((torch.tensor(given),))
+
+
 def test_a_crash_and_a_hang_are_recorded_and_the_rest_runs() -> None:
     jobs = [
         Job("a", "2 crash"),

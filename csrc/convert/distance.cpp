@@ -135,6 +135,7 @@ Results CosineSimilarity(Context& ctx) {
     Sizes sizes(static_cast<size_t>(rank) - operand.sizes().size(), 1);
     sizes.insert(sizes.end(), operand.sizes().begin(), operand.sizes().end());
     x = Reshaped(x, operand.sizes(), sizes);
+    if (rank == 0) return x / Max(Abs(x), x.Of(ctx.Scalar("eps")));
     // Broadcasting comes before the lengths: an element that is repeated counts as often.
     const auto at = static_cast<size_t>(dim);
     const Sizes a = ctx.Tensor("x1").sizes(), b = ctx.Tensor("x2").sizes();
@@ -143,7 +144,6 @@ Results CosineSimilarity(Context& ctx) {
       const size_t lead = static_cast<size_t>(rank) - side->size();
       if (at >= lead) extent = std::max(extent, (*side)[at - lead]);
     }
-    if (rank == 0) return x / Max(Abs(x), x.Of(ctx.Scalar("eps")));
     if (sizes[at] != extent) {
       Sizes wide = sizes;
       wide[at] = extent;

@@ -151,6 +151,7 @@ Results CrossEntropy(Context& ctx) {
 Results MultiMargin(Context& ctx) {
   RequireElements(ctx);
   const Operand self = ctx.Tensor("self");
+  if (self.rank() == 0) ctx.Refuse("self has rank 0");
   const int64_t dim = self.rank() - 1;
   const int64_t classes = self.sizes().back();
   if (ctx.Tensor("target").rank() != dim) ctx.Refuse("target has not one dimension less than self");

@@ -257,7 +257,7 @@ Results SumToSize(Context& ctx) {
     const bool kept = dim >= lead && sizes[dim - lead] == self.sizes()[dim];
     if (!kept) dims.push_back(static_cast<int64_t>(dim));
   }
-  if (dims.empty()) return self.expr;
+  if (dims.empty()) return ctx.Cast(self, ctx.Result().dtype);
   if (self.dtype() == ScalarType::Bool || self.info.numel() == 0) {
     ctx.Refuse("self is bool or has no elements");
   }

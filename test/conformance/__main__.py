@@ -21,7 +21,8 @@ PREFACE = """# Conformance with eager PyTorch
 Made by `make conformance` (test/conformance). OpInfo is PyTorch's own database of operators: {entries} entries with
 sample inputs. Each sample goes through `torch.jit.trace` with `min_group_size=1` and is compared with eager PyTorch:
 values within torch.testing's default tolerance for the dtype, or the entry's own in PyTorch's tests where that is larger, or no
-further from float64's than twice eager PyTorch's error (counted as a reason);
+further from float64's than twice eager PyTorch's error (counted as a reason); indices that `sort`, `topk` and the like
+give may be those of other ones among equal elements (counted too);
 dtypes, shapes and strides equal; run twice, and no input may change. Results that share memory with an argument are cloned,
 so that converters of views run too. A full run takes all samples in float32 and the first {limit} of an entry in other
 dtypes; these tables hold {coverage}.

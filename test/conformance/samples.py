@@ -29,6 +29,9 @@ LIMITS: dict[str, int | None] = {
     "float16": 10,
 }
 ROUNDS = "beyond the tolerance, but as near to float64 as eager PyTorch"
+RANKS = "indices of other ones among equal elements"
+# Entries of which PyTorch says that any index among those of equal elements may come.
+RANKING = frozenset({"argsort", "kthvalue", "median", "mode", "nanmedian", "sort", "topk"})
 # Their values are whatever was in memory.
 UNINITIALIZED = frozenset(
     {"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"}
@@ -163,14 +166,21 @@ class Reference:
 
     Where values leave the tolerance, float64 decides: results may be as far from what the sample gives in float64 as
     eager PyTorch's own are, times two. Products of large numbers and softmaxes of them round that much in any order.
+    Where PyTorch promises no order of equal elements, an index may be that of another one.
     """
 
-    def __init__(self, sample: Sample, tolerance: Tolerance, has_values: bool) -> None:
+    def __init__(self, sample: Sample, tolerance: Tolerance, has_values: bool, ranks: bool = False) -> None:
         self._sample = sample
         self._tolerance = tolerance
         self._has_values = has_values
+        self._ranks = ranks
         self.results = sample.run()
-        self.rounds_differently = False
+        self.rounds_differently = self.ranks_differently = False
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What is counted of results that are as good as eager PyTorch's and not the same."""
+        return (ROUNDS,) * self.rounds_differently + (RANKS,) * self.ranks_differently
 
     def difference(self, actual: Sequence[Tensor]) -> str:
         """Say how results differ; an empty string if they do not."""
@@ -194,6 +204,9 @@ class Reference:
             return ""
         if self._is_as_exact(place, actual, expected):
             self.rounds_differently = True
+            return ""
+        if self._ranks and _points_at_equals(self._sample.tensors[0], actual, expected):
+            self.ranks_differently = True
             return ""
         return message
 
@@ -230,6 +243,23 @@ def _value_difference(actual: Tensor, expected: Tensor, tolerance: Tolerance) ->
     return ""
 
 
+def _points_at_equals(data: Tensor, actual: Tensor, expected: Tensor) -> bool:
+    """Say whether indices along some dimension are of elements that are equal, one by one."""
+    if actual.dtype != torch.int64 or data.dim() == 0:
+        return False
+    for dim in range(data.dim()):
+        kept = actual.dim() == data.dim()
+        one, other = (index if kept else index.unsqueeze(dim) for index in (actual, expected))
+        others = (size for d, size in enumerate(data.shape) if d != dim)
+        if one.dim() != data.dim() or list(others) != [s for d, s in enumerate(one.shape) if d != dim]:
+            continue
+        if int(one.min()) < 0 or int(one.max()) >= data.shape[dim]:
+            continue
+        if not _value_difference(data.gather(dim, one), data.gather(dim, other), Tolerance(0, 0)):
+            return True
+    return False
+
+
 def _tensor_operators(block: Any) -> Iterator[str]:
     """Name the operators outside of groups that give tensors, with their overloads."""
     for node in block.nodes():
@@ -258,7 +288,9 @@ class Unusable(Exception):
 
 def _reference(entry: Any, dtype: torch.dtype, sample: Sample) -> Reference:
     """Give eager PyTorch's results, if TorchScript by itself has the same."""
-    reference = Reference(sample, own_tolerance(entry, dtype), entry.name not in UNINITIALIZED)
+    reference = Reference(
+        sample, own_tolerance(entry, dtype), entry.name not in UNINITIALIZED, entry.name in RANKING
+    )
     if not reference.results:
         raise Unusable("no result is a tensor")
     if any(tensor.layout != torch.strided for tensor in (*sample.tensors, *reference.results)):
@@ -270,7 +302,7 @@ def _reference(entry: Any, dtype: torch.dtype, sample: Sample) -> Reference:
             raise Unusable(f"TorchScript cannot run it: {_first_line(error)}") from error
     if message := reference.difference(plain):
         raise Unusable(f"TorchScript differs from eager PyTorch: {message}")
-    reference.rounds_differently = False
+    reference.rounds_differently = reference.ranks_differently = False
     return reference
 
 
@@ -341,7 +373,7 @@ def judge(entry: Any, dtype: torch.dtype, sample_input: Any) -> Verdict:
     outside = list(_tensor_operators(torch.jit.last_executed_optimized_graph()))
     kind = _kind(outside)
     if kind is Kind.COMPILED:
-        return Verdict(kind, (ROUNDS,) if reference.rounds_differently else (), names, _relay_of(traced))
+        return Verdict(kind, reference.reasons, names, _relay_of(traced))
     return Verdict(kind, _reasons(traced, outside), names)
 
 

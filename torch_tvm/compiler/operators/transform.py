@@ -161,7 +161,23 @@ def _layout_transform(call: Lowering) -> relax.Expr:
 
 @lowers("meshgrid")
 def _meshgrid(call: Lowering) -> relax.Expr:
-    return op.meshgrid(call.fields(), call.attrs["indexing"])
+    """Each result is a view: a vector repeated along all dimensions but its own."""
+    vectors = call.fields()
+    sizes = [_product(call.dims(vector)) for vector in vectors]
+    places = list(range(len(vectors)))
+    if call.attrs["indexing"] == "xy":
+        places[:2] = places[1::-1]
+    shape = [sizes[places.index(dim)] for dim in range(len(vectors))]
+
+    def spread(size: Any, place: int) -> list[Any]:
+        return [size if dim == place else 1 for dim in range(len(vectors))]
+
+    return relax.Tuple(
+        [
+            call.emit(op.broadcast_to(call.emit(op.reshape(vector, spread(size, place))), shape))
+            for vector, size, place in zip(vectors, sizes, places, strict=True)
+        ]
+    )
 
 
 @lowers("einsum")
