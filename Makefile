@@ -41,7 +41,7 @@ format: .venv/installed
 pytest: build
 	$(BIN)/python -X faulthandler -m pytest $(PYTEST_ARGS)
 
-# All of OpInfo beside eager PyTorch, one process for each CPU: an hour on two. Writes docs/conformance.* and docs/operators.md.
+# All of OpInfo beside eager PyTorch, one process for each CPU: 20 minutes on two. Writes docs/conformance.* and docs/operators.md.
 CONFORMANCE_ARGS ?=
 conformance: build
 	PYTHONPATH=$(CURDIR):$(CURDIR)/test $(BIN)/python -W ignore -m conformance $(CONFORMANCE_ARGS)

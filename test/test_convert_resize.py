@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from collections.abc import Callable
 
 import pytest
@@ -177,3 +179,24 @@ def test_affine_grids() -> None:
         torch.randn(2, 2, 3),
     )
     run(lambda t: F.affine_grid(t, [2, 3, 5, 7, 2], True), torch.randn(2, 3, 4))
+
+
+def test_grids_read_nothing_in_front_of_the_image() -> None:
+    """The page before the image may not be read: places outside of the image, which are zeros, are not looked at."""
+    memory = mmap.mmap(-1, 3 * mmap.PAGESIZE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    protect = [ctypes.c_void_p(address), ctypes.c_size_t(mmap.PAGESIZE)]
+    assert libc.mprotect(*protect, 0) == 0
+    flat = torch.frombuffer(memory, dtype=torch.float64, offset=mmap.PAGESIZE, count=2 * 5 * 6 * 7)
+    image, grid = flat.view(1, 2, 5, 6, 7), torch.randn(1, 9, 8, 7, 3, dtype=torch.float64) * 2
+    image.copy_(torch.randn(1, 2, 5, 6, 7))
+
+    def sampled(image: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+        return F.grid_sample(image, grid, align_corners=True)
+
+    traced = torch.jit.trace(sampled, (image, grid), check_trace=False)
+    with torch_tvm.enabled(strict=True, guard=False, compile_process=False, min_group_size=1):
+        result = traced(image, grid)
+    torch.testing.assert_close(result, sampled(image, grid))
+    assert libc.mprotect(*protect, mmap.PROT_READ) == 0

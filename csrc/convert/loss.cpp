@@ -66,8 +66,13 @@ Term Divergence(const Context& ctx, const Term& self, const Term& target) {
   return entropy - target * self;
 }
 
-Term SoftMargin(const Context&, const Term& self, const Term& target) {
-  return Log1p(Exp(-target * self));
+// PyTorch rounds the product and its exponential: of float16, the exponential overflows.
+Term SoftMargin(const Context& ctx, const Term& self, const Term& target) {
+  const auto rounded = [&](const Term& x) -> Term {
+    const ScalarType dtype = ctx.Result().dtype;
+    return {ctx, ctx.Cast(ctx.Cast(x.expr, x.dtype, dtype), dtype, x.dtype), x.dtype};
+  };
+  return Log1p(rounded(Exp(rounded(-target * self))));
 }
 
 Term HingeEmbedding(const Context& ctx, const Term& self, const Term& target) {

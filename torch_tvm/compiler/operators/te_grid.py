@@ -143,9 +143,9 @@ def grid_values(attrs: dict[str, Any], data: te.Tensor, index: te.Tensor, weight
             at = [index(d, n, k, *places) for d, k in enumerate(taps)]
             factor = functools.reduce(operator.mul, [weight(d, n, k, *places) for d, k in enumerate(taps)])
             if leaves_image(attrs):
-                safe = [tirx.Select(x >= 0, x, tirx.const(0, "int32")) for x in at]
+                # Not a Select: it reads either way, and under its condition TVM simplifies an index made safe back to x.
                 found = tirx.all(*[x >= 0 for x in at])
-                value = tirx.Select(found, data(n, c, *safe), tirx.const(0.0, str(data.dtype)))
+                value = tirx.if_then_else(found, data(n, c, *at), tirx.const(0.0, str(data.dtype)))
             else:
                 value = data(n, c, *at)
             parts.append(value * factor)
