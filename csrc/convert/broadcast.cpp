@@ -8,9 +8,13 @@ namespace torch_tvm::convert {
 Expr OperandAs(const Context& ctx, const char* name, ScalarType common) {
   const ScalarType math = MathType(common);
   if (!ctx.Value(name).isTensor()) return ctx.Constant(ctx.Scalar(name), math);
-  const Operand operand = ctx.Tensor(name);
+  return OperandAs(ctx, ctx.Tensor(name), common);
+}
+
+Expr OperandAs(const Context& ctx, const Operand& operand, ScalarType common) {
+  const ScalarType math = MathType(common);
   if (operand.rank() == 0) return ctx.Cast(operand, math);
-  return Rounded(ctx, name, common);
+  return ctx.Cast(ctx.Cast(operand, common), common, math);
 }
 
 Expr Rounded(const Context& ctx, const char* name, ScalarType common) {

@@ -10,6 +10,8 @@ namespace torch_tvm::convert {
 // eager PyTorch does not round them to half or bfloat16 first.
 TORCH_TVM_API Expr OperandAs(const Context& ctx, const char* name, ScalarType common);
 
+TORCH_TVM_API Expr OperandAs(const Context& ctx, const Operand& operand, ScalarType common);
+
 // The same with numbers rounded to `common` too, as comparisons do.
 TORCH_TVM_API Expr Rounded(const Context& ctx, const char* name, ScalarType common);
 

@@ -33,6 +33,18 @@ int64_t Product(const Sizes& sizes) {
   return std::accumulate(sizes.begin(), sizes.end(), int64_t{1}, std::multiplies<>());
 }
 
+Sizes Counted(size_t count) {
+  Sizes dims(count);
+  std::iota(dims.begin(), dims.end(), 0);
+  return dims;
+}
+
+Sizes Permuted(const Sizes& sizes, const Sizes& axes) {
+  Sizes permuted;
+  for (const int64_t axis : axes) permuted.push_back(sizes[static_cast<size_t>(axis)]);
+  return permuted;
+}
+
 int64_t TensorInfo::numel() const { return Product(sizes); }
 
 TensorInfo InfoOf(const at::Tensor& tensor) {
@@ -223,6 +235,15 @@ Expr Context::Slice(const Expr& expr, int64_t dim, int64_t begin, int64_t end, i
                {"end", IntArray({end})},
                {"strides", IntArray({step})},
                {"axes", IntArray({dim})}});
+}
+
+Expr Context::Leading(const Expr& expr, const Sizes& from, const Sizes& to) const {
+  if (from == to) return expr;
+  return Call("strided_slice", {expr},
+              {{"begin", IntArray(Sizes(to.size(), 0))},
+               {"end", IntArray(to)},
+               {"strides", IntArray(Sizes(to.size(), 1))},
+               {"axes", ffi::Any(nullptr)}});
 }
 
 Expr Context::Concatenate(const std::vector<Expr>& parts, int64_t dim) const {

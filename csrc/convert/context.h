@@ -114,6 +114,9 @@ class TORCH_TVM_API Context {
   Expr Slice(const Expr& expr, int64_t dim, int64_t begin, int64_t end, int64_t step = 1) const;
   Expr Concatenate(const std::vector<Expr>& parts, int64_t dim) const;
 
+  // The leading part in every dimension; the expression itself when that is all.
+  Expr Leading(const Expr& expr, const Sizes& from, const Sizes& to) const;
+
   // Says that the node cannot be converted; the reason names the argument and its value.
   [[noreturn]] void Refuse(const std::string& reason) const;
 
@@ -156,6 +159,12 @@ TORCH_TVM_API ffi::String DtypeName(ScalarType dtype);
 TORCH_TVM_API ffi::Array<int64_t> IntArray(const Sizes& values);
 
 TORCH_TVM_API int64_t Product(const Sizes& sizes);
+
+// 0, 1, ... `count` - 1: all dimensions of a tensor.
+TORCH_TVM_API Sizes Counted(size_t count);
+
+// `sizes` in the order of `axes`.
+TORCH_TVM_API Sizes Permuted(const Sizes& sizes, const Sizes& axes);
 
 // A constant that the Relay function carries; shares the data of a contiguous tensor.
 TORCH_TVM_API relay::Constant CarriedConstant(const at::Tensor& tensor);

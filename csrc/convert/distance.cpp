@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "convert/norm.h"
 #include "convert/term.h"
@@ -97,8 +96,7 @@ Converter Dot(const char* left, const char* right) {
 Results Dist(Context& ctx) {
   const Term difference = Lift(ctx, "self") - Lift(ctx, "other");
   const Sizes a = ctx.Tensor("self").sizes(), b = ctx.Tensor("other").sizes();
-  Sizes dims(std::max(a.size(), b.size()));
-  std::iota(dims.begin(), dims.end(), 0);
+  const Sizes dims = Counted(std::max(a.size(), b.size()));
   if (ctx.Tensor("self").info.numel() == 0 || ctx.Tensor("other").info.numel() == 0) {
     return ctx.Full(0, {}, ctx.Result().dtype);
   }

@@ -119,11 +119,7 @@ Named Diagonal(const Context& ctx, Named x) {
     for (Sizes* sizes : {&pairs, &flat, &kept})
       sizes->insert(sizes->end(), rest.begin(), rest.end());
     const Expr whole = ctx.Reshape(ctx.Transpose(x.expr, axes), pairs, flat);
-    const Expr expr = ctx.Call("strided_slice", {whole},
-                               {{"begin", IntArray({0})},
-                                {"end", IntArray({size * size})},
-                                {"strides", IntArray({size + 1})},
-                                {"axes", IntArray({0})}});
+    const Expr expr = ctx.Slice(whole, 0, 0, size * size, size + 1);
     return Diagonal(ctx, {expr, labels, kept});
   }
   return x;

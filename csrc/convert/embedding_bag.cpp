@@ -56,11 +56,7 @@ class Bags {
   void RequireOrder() {
     const int64_t size = offsets_.info.numel();
     const auto part = [&](int64_t begin, int64_t end) {
-      return ctx_.Call("strided_slice", {offsets_.expr},
-                       {{"begin", IntArray({begin})},
-                        {"end", IntArray({end})},
-                        {"strides", IntArray({1})},
-                        {"axes", IntArray({0})}});
+      return ctx_.Slice(offsets_.expr, 0, begin, end);
     };
     const Expr zero = ctx_.Constant(0, ScalarType::Long);
     ctx_.RefuseIf(ctx_.Call("not_equal", {part(0, 1), zero}), "offsets[0] is not 0");
@@ -91,11 +87,7 @@ class Bags {
                 const Sizes& width) const {
     const Expr start = ctx_.Full(initial, {bags_ + 1, width[0]}, math_);
     const Expr all = ctx_.Call("scatter_nd", {start, places, updates}, {{"mode", mode}});
-    return ctx_.Call("strided_slice", {all},
-                     {{"begin", IntArray({0})},
-                      {"end", IntArray({bags_})},
-                      {"strides", IntArray({1})},
-                      {"axes", IntArray({0})}});
+    return ctx_.Slice(all, 0, 0, bags_);
   }
 
   Context& ctx_;

@@ -47,14 +47,7 @@ Results Gather(Context& ctx) {
   const int64_t size = self.sizes()[static_cast<size_t>(dim)];
   covered[static_cast<size_t>(dim)] = size;
   RequireWithin(ctx, index, 0, size);
-  Expr data = self.expr;
-  if (covered != self.sizes()) {
-    data = ctx.Call("strided_slice", {data},
-                    {{"begin", IntArray(Sizes(covered.size(), 0))},
-                     {"end", IntArray(covered)},
-                     {"strides", IntArray(Sizes(covered.size(), 1))},
-                     {"axes", ffi::Any(nullptr)}});
-  }
+  const Expr data = ctx.Leading(self.expr, self.sizes(), covered);
   return ctx.Call("gather", {data, Within(ctx, index, size)}, {{"axis", dim}});
 }
 

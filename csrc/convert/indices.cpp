@@ -94,10 +94,4 @@ Sizes InversePermutation(const Sizes& axes) {
   return inverse;
 }
 
-Sizes Permuted(const Sizes& sizes, const Sizes& axes) {
-  Sizes permuted;
-  for (const int64_t axis : axes) permuted.push_back(sizes[static_cast<size_t>(axis)]);
-  return permuted;
-}
-
 }  // namespace torch_tvm::convert

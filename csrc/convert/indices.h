@@ -32,7 +32,4 @@ Sizes DimsFirst(const Sizes& dims, int64_t rank);
 
 Sizes InversePermutation(const Sizes& axes);
 
-// `sizes` in the order of `axes`.
-Sizes Permuted(const Sizes& sizes, const Sizes& axes);
-
 }  // namespace torch_tvm::convert

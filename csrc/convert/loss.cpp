@@ -17,9 +17,7 @@ Expr Reduced(const Context& ctx, const Term& loss, const Sizes& sizes) {
   if (Product(sizes) == 0) {
     return ctx.Full(reduction == kMean ? std::nan("") : 0, {}, ctx.Result().dtype);
   }
-  Sizes dims(sizes.size());
-  for (size_t dim = 0; dim < dims.size(); ++dim) dims[dim] = static_cast<int64_t>(dim);
-  return Settle(Reduce(reduction == kMean ? "mean" : "sum", loss, dims));
+  return Settle(Reduce(reduction == kMean ? "mean" : "sum", loss, Counted(sizes.size())));
 }
 
 namespace {
@@ -68,11 +66,8 @@ Term Divergence(const Context& ctx, const Term& self, const Term& target) {
 
 // PyTorch rounds the product and its exponential: of float16, the exponential overflows.
 Term SoftMargin(const Context& ctx, const Term& self, const Term& target) {
-  const auto rounded = [&](const Term& x) -> Term {
-    const ScalarType dtype = ctx.Result().dtype;
-    return {ctx, ctx.Cast(ctx.Cast(x.expr, x.dtype, dtype), dtype, x.dtype), x.dtype};
-  };
-  return Log1p(rounded(Exp(rounded(-target * self))));
+  const ScalarType dtype = ctx.Result().dtype;
+  return Log1p(Exp((-target * self).Rounded(dtype)).Rounded(dtype));
 }
 
 Term HingeEmbedding(const Context& ctx, const Term& self, const Term& target) {

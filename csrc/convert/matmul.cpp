@@ -1,6 +1,5 @@
 // Converters of matrix products. A right operand of rank 2 stays nn.dense or nn.matmul, whatever
 // the rank of the left one; everything else becomes nn.batch_matmul.
-#include <numeric>
 
 #include "convert/broadcast.h"
 #include "convert/context.h"

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 namespace torch_tvm::convert {
 
@@ -18,12 +17,6 @@ Term NormOf(const Term& x, double order, const Sizes& dims, bool keepdim) {
 }
 
 namespace {
-
-Sizes All(int64_t rank) {
-  Sizes dims(static_cast<size_t>(rank));
-  std::iota(dims.begin(), dims.end(), 0);
-  return dims;
-}
 
 // The sizes with 1 for some dimensions.
 Sizes Kept(Sizes sizes, const Sizes& dims) {
@@ -39,14 +32,14 @@ const char* SelfName(const Context& ctx) {
 Sizes DimsOrAll(const Context& ctx, int64_t rank) {
   Sizes dims;
   if (ctx.Has("dim")) dims = ctx.Dims("dim", std::max<int64_t>(rank, 1));
-  return dims.empty() || rank == 0 ? All(rank) : dims;
+  return dims.empty() || rank == 0 ? Counted(static_cast<size_t>(rank)) : dims;
 }
 
 // The argument in the dtype that the norm is computed in. With dtype= it is rounded to it first.
 Term Measured(const Context& ctx) {
   const Operand self = ctx.Tensor(SelfName(ctx));
   const ScalarType dtype = ctx.Result().dtype, math = MathType(dtype);
-  return {ctx, ctx.Cast(ctx.Cast(self, dtype == math ? math : dtype), dtype, math), math};
+  return {ctx, ctx.Cast(ctx.Cast(self, dtype), dtype, math), math};
 }
 
 // A norm of no elements is zero; PyTorch raises where the order is negative or infinite.
@@ -88,13 +81,18 @@ Results MatrixNormOver(const Context& ctx, double order, const Sizes& dims) {
                      ctx.Result().sizes);
 }
 
+Results FrobeniusOver(const Context& ctx, const Sizes& dims) {
+  if (ctx.String("ord") != "fro") {
+    ctx.Refuse("ord='" + ctx.String("ord") + "'; only 'fro' is converted");
+  }
+  return VectorNormOver(ctx, 2, dims);
+}
+
 Results MatrixNorm(Context& ctx) {
   const int64_t rank = ctx.Tensor(SelfName(ctx)).rank();
   const Sizes dims = ctx.Dims("dim", rank);
   if (!ctx.Value("ord").isString()) return MatrixNormOver(ctx, ctx.Double("ord"), dims);
-  if (ctx.String("ord") != "fro")
-    ctx.Refuse("ord='" + ctx.String("ord") + "'; only 'fro' is converted");
-  return VectorNormOver(ctx, 2, dims);
+  return FrobeniusOver(ctx, dims);
 }
 
 // torch.linalg.norm: of a vector, of a matrix, or, without an order, of all elements.
@@ -102,11 +100,7 @@ Results AnyNorm(Context& ctx) {
   const int64_t rank = ctx.Tensor(SelfName(ctx)).rank();
   const Sizes dims = DimsOrAll(ctx, rank);
   if (!ctx.Has("ord")) return VectorNormOver(ctx, 2, dims);
-  if (ctx.Value("ord").isString()) {
-    if (ctx.String("ord") != "fro")
-      ctx.Refuse("ord='" + ctx.String("ord") + "'; only 'fro' is converted");
-    return VectorNormOver(ctx, 2, dims);
-  }
+  if (ctx.Value("ord").isString()) return FrobeniusOver(ctx, dims);
   if (dims.size() == 2) return MatrixNormOver(ctx, ctx.Double("ord"), dims);
   return VectorNormOver(ctx, ctx.Double("ord"), dims);
 }
@@ -117,7 +111,7 @@ Results Frobenius(Context& ctx) {
 
 // All dimensions but one, which is none for -1.
 Sizes Others(const Context& ctx, int64_t rank) {
-  Sizes dims = All(rank);
+  Sizes dims = Counted(static_cast<size_t>(rank));
   const int64_t kept = ctx.Int("dim");
   std::erase_if(dims, [&](int64_t dim) { return dim == kept; });
   return dims;

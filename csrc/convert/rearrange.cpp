@@ -1,7 +1,6 @@
 // Converters of what rearranges elements in patterns: shuffles of channels, diagonals, windows,
 // stacks of several tensors.
 #include <algorithm>
-#include <numeric>
 
 #include "convert/context.h"
 
@@ -10,16 +9,10 @@ namespace {
 
 size_t At(int64_t dim) { return static_cast<size_t>(dim); }
 
-Sizes Counted(int64_t count) {
-  Sizes dims(At(count));
-  std::iota(dims.begin(), dims.end(), 0);
-  return dims;
-}
-
-Sizes Permuted(const Sizes& sizes, const Sizes& axes) {
-  Sizes permuted;
-  for (const int64_t axis : axes) permuted.push_back(sizes[At(axis)]);
-  return permuted;
+// The operand with its dimensions split, these in another order, and joined again.
+Expr Shuffled(const Context& ctx, const Operand& self, const Sizes& split, const Sizes& axes) {
+  const Expr moved = ctx.Transpose(ctx.Reshape(self.expr, self.sizes(), split), axes);
+  return ctx.Reshape(moved, Permuted(split, axes), ctx.Result().sizes);
 }
 
 // Zeros before and behind one dimension.
@@ -40,10 +33,9 @@ Results PixelShuffle(Context& ctx) {
   Sizes split(sizes.begin(), sizes.begin() + lead);
   split.insert(split.end(),
                {sizes[At(lead)] / r / r, r, r, sizes[At(lead + 1)], sizes[At(lead + 2)]});
-  Sizes axes = Counted(lead);
+  Sizes axes = Counted(At(lead));
   for (const int64_t axis : {0, 3, 1, 4, 2}) axes.push_back(lead + axis);
-  const Expr moved = ctx.Transpose(ctx.Reshape(self.expr, sizes, split), axes);
-  return ctx.Reshape(moved, Permuted(split, axes), ctx.Result().sizes);
+  return Shuffled(ctx, self, split, axes);
 }
 
 Results PixelUnshuffle(Context& ctx) {
@@ -52,10 +44,9 @@ Results PixelUnshuffle(Context& ctx) {
   const Sizes& sizes = self.sizes();
   Sizes split(sizes.begin(), sizes.begin() + lead + 1);
   split.insert(split.end(), {sizes[At(lead + 1)] / r, r, sizes[At(lead + 2)] / r, r});
-  Sizes axes = Counted(lead);
+  Sizes axes = Counted(At(lead));
   for (const int64_t axis : {0, 2, 4, 1, 3}) axes.push_back(lead + axis);
-  const Expr moved = ctx.Transpose(ctx.Reshape(self.expr, sizes, split), axes);
-  return ctx.Reshape(moved, Permuted(split, axes), ctx.Result().sizes);
+  return Shuffled(ctx, self, split, axes);
 }
 
 Results ChannelShuffle(Context& ctx) {
@@ -64,10 +55,9 @@ Results ChannelShuffle(Context& ctx) {
   const Sizes& sizes = self.sizes();
   Sizes split = {sizes[0], groups, sizes[1] / groups};
   split.insert(split.end(), sizes.begin() + 2, sizes.end());
-  Sizes axes = Counted(static_cast<int64_t>(split.size()));
+  Sizes axes = Counted(split.size());
   std::swap(axes[1], axes[2]);
-  const Expr moved = ctx.Transpose(ctx.Reshape(self.expr, sizes, split), axes);
-  return ctx.Reshape(moved, Permuted(split, axes), sizes);
+  return Shuffled(ctx, self, split, axes);
 }
 
 // -- Diagonals
@@ -167,7 +157,7 @@ Results Rotate(Context& ctx) {
   const Operand self = ctx.Tensor("self");
   const Sizes dims = ctx.Dims("dims", self.rank());
   const int64_t turns = ((ctx.Int("k") % 4) + 4) % 4;
-  Sizes axes = Counted(self.rank());
+  Sizes axes = Counted(At(self.rank()));
   std::swap(axes[At(dims[0])], axes[At(dims[1])]);
   if (turns == 0) return self.expr;
   if (turns == 2) return Reversed(ctx, Reversed(ctx, self.expr, dims[0]), dims[1]);

@@ -139,7 +139,7 @@ class Network {
         sides.push_back(Direction(sequence, width, position, direction == 1, ends));
       }
       width = hidden_width_ * directions;
-      sequence = directions == 1 ? sides[0] : Tupled("concatenate", sides, 2);
+      sequence = ctx_.Concatenate(sides, 2);
     }
     if (ctx_.Bool("batch_first")) sequence = ctx_.Transpose(sequence, {1, 0, 2});
     std::vector<Expr> results = {Give(sequence), Give(Ends(ends, false))};
@@ -199,7 +199,7 @@ class Network {
       outputs[at] = state.hidden;
     }
     ends.push_back(state);
-    return Tupled("stack", outputs, 0);
+    return Stacked(outputs);
   }
 
   // The matrices along the first of three dimensions.
@@ -220,15 +220,15 @@ class Network {
     return Slices(states, state_count_, width).at(position);
   }
 
-  Expr Tupled(const char* op, const std::vector<Expr>& parts, int64_t axis) const {
+  Expr Stacked(const std::vector<Expr>& parts) const {
     const relay::Tuple tuple(ffi::Array<Expr>(parts.begin(), parts.end()));
-    return ctx_.Call(op, {tuple}, {{"axis", axis}});
+    return ctx_.Call("stack", {tuple}, {{"axis", 0}});
   }
 
   Expr Ends(const std::vector<State>& ends, bool cell) const {
     std::vector<Expr> states;
     for (const State& state : ends) states.push_back(cell ? *state.cell : state.hidden);
-    return Tupled("stack", states, 0);
+    return Stacked(states);
   }
 
   Expr Give(const Expr& expr) const { return ctx_.Cast(expr, math_, ctx_.Result().dtype); }

@@ -1,7 +1,6 @@
 // Converters of reductions: sums, extremes, their indices, moments, any and all.
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "convert/broadcast.h"
 #include "convert/context.h"
@@ -15,10 +14,7 @@ struct Reduction {
   explicit Reduction(const Context& context, const char* name = "self")
       : ctx(context), self(context.Tensor(name)) {
     if (ctx.Has("dim")) dims = ctx.Dims("dim", std::max<int64_t>(self.rank(), 1));
-    if (dims.empty()) {
-      dims.resize(self.sizes().size());
-      std::iota(dims.begin(), dims.end(), 0);
-    }
+    if (dims.empty()) dims = Counted(self.sizes().size());
     keepdim = ctx.BoolOr("keepdim", false);
   }
 

@@ -2,33 +2,18 @@
 #include <torch/csrc/jit/ir/constants.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "convert/context.h"
 
 namespace torch_tvm::convert {
 namespace {
 
-// The elements from `begin` to before `end` of one dimension.
-Expr Part(const Context& ctx, const Expr& expr, int64_t dim, int64_t begin, int64_t end) {
-  return ctx.Call("strided_slice", {expr},
-                  {{"begin", IntArray({begin})},
-                   {"end", IntArray({end})},
-                   {"strides", IntArray({1})},
-                   {"axes", IntArray({dim})}});
-}
-
-Expr Joined(const Context& ctx, const std::vector<Expr>& parts, int64_t dim) {
-  const relay::Tuple tuple(ffi::Array<Expr>(parts.begin(), parts.end()));
-  return ctx.Call("concatenate", {tuple}, {{"axis", dim}});
-}
-
 // The last elements of a dimension come to stand before the first ones.
 Expr Rolled(const Context& ctx, const Expr& expr, int64_t dim, int64_t size, int64_t shift) {
   const int64_t moved = ((shift % size) + size) % size;
   if (moved == 0) return expr;
-  return Joined(
-      ctx, {Part(ctx, expr, dim, size - moved, size), Part(ctx, expr, dim, 0, size - moved)}, dim);
+  const Expr last = ctx.Slice(expr, dim, size - moved, size);
+  return ctx.Concatenate({last, ctx.Slice(expr, dim, 0, size - moved)}, dim);
 }
 
 Results Roll(Context& ctx) {
@@ -70,8 +55,7 @@ Results MeshGrid(Context& ctx) {
   const std::string indexing = ctx.Has("indexing") ? ctx.String("indexing") : "ij";
   std::vector<Expr> parts = Grid(ctx, vectors);
   if (indexing != "xy" || vectors.size() < 2) return parts;
-  Sizes axes(vectors.size());
-  std::iota(axes.begin(), axes.end(), 0);
+  Sizes axes = Counted(vectors.size());
   std::swap(axes[0], axes[1]);
   for (Expr& part : parts) part = ctx.Transpose(part, axes);
   return parts;
@@ -85,7 +69,7 @@ Results CartesianProduct(Context& ctx) {
   for (const Operand& vector : vectors) grid.push_back(vector.info.numel());
   std::vector<Expr> columns = Grid(ctx, vectors);
   for (Expr& column : columns) column = ctx.Reshape(column, grid, {result.sizes[0], 1});
-  return Joined(ctx, columns, 1);
+  return ctx.Concatenate(columns, 1);
 }
 
 // repeats is a tensor and output_size is given: result i is of the element whose share of the
@@ -98,7 +82,7 @@ Expr RepeatedPlaces(Context& ctx, const Operand& repeats, int64_t size, int64_t 
   const auto number = [&](int64_t value) { return ctx.Constant(value, wide); };
   ctx.RefuseIf(ctx.Call("less", {each, number(0)}), "negative repeats");
   const Expr ends = ctx.Call("cumsum", {each}, {{"axis", 0}, {"dtype", DtypeName(wide)}});
-  const Expr total = ctx.Reshape(Part(ctx, ends, 0, size - 1, size), {1}, {});
+  const Expr total = ctx.Reshape(ctx.Slice(ends, 0, size - 1, size), {1}, {});
   ctx.RefuseIf(ctx.Call("not_equal", {total, number(count)}),
                "output_size is not the sum of repeats");
   return ctx.Call("searchsorted", {ends, ctx.Arange(count)},

@@ -52,16 +52,6 @@ at::Scalar Neutral(const std::string& reduce, ScalarType dtype) {
 
 Sizes AtLeastOne(const Sizes& sizes) { return sizes.empty() ? Sizes{1} : sizes; }
 
-// The leading part of a tensor in every dimension.
-Expr Leading(const Context& ctx, const Expr& expr, const Sizes& from, const Sizes& to) {
-  if (from == to) return expr;
-  return ctx.Call("strided_slice", {expr},
-                  {{"begin", IntArray(Sizes(to.size(), 0))},
-                   {"end", IntArray(to)},
-                   {"strides", IntArray(Sizes(to.size(), 1))},
-                   {"axes", ffi::Any(nullptr)}});
-}
-
 // Data, and where updates go: elements of `index` replace the coordinate on a dimension. Scalars
 // get a dimension.
 struct Elements {
@@ -81,7 +71,7 @@ struct Elements {
   Expr Updates(const Operand& source) const {
     const Sizes whole = AtLeastOne(source.sizes());
     const Expr expr = ctx.Cast(source, self.dtype());
-    return Leading(ctx, ctx.Reshape(expr, source.sizes(), whole), whole, covered);
+    return ctx.Leading(ctx.Reshape(expr, source.sizes(), whole), whole, covered);
   }
 
   Expr Scatter(const Expr& target, const Expr& updates, const char* reduction) const {
@@ -325,8 +315,7 @@ Results IndexPut(Context& ctx) {
     const Expr whole = ctx.BroadcastTo(index.expr, index.sizes(), spread);
     coordinates.push_back(ctx.Reshape(whole, spread, {1, Product(spread)}));
   }
-  const relay::Tuple tuple(ffi::Array<Expr>(coordinates.begin(), coordinates.end()));
-  const Expr places = count == 1 ? coordinates[0] : ctx.Call("concatenate", {tuple}, {{"axis", 0}});
+  const Expr places = ctx.Concatenate(coordinates, 0);
   Sizes flat = {Product(spread)};
   flat.insert(flat.end(), rest.begin(), rest.end());
   updates = ctx.Reshape(updates, Permuted(indexed, order), flat);
@@ -385,20 +374,11 @@ Expr Replaced(const Context& ctx, const Operand& self, const Expr& source, int64
   const Sizes& sizes = self.sizes();
   const int64_t size = sizes[static_cast<size_t>(dim)];
   if (step == 1) {
-    const auto part = [&](int64_t from, int64_t to) {
-      return ctx.Call("strided_slice", {self.expr},
-                      {{"begin", IntArray({from})},
-                       {"end", IntArray({to})},
-                       {"strides", IntArray({1})},
-                       {"axes", IntArray({dim})}});
-    };
     std::vector<Expr> parts;
-    if (begin > 0) parts.push_back(part(0, begin));
+    if (begin > 0) parts.push_back(ctx.Slice(self.expr, dim, 0, begin));
     parts.push_back(source);
-    if (begin + count < size) parts.push_back(part(begin + count, size));
-    if (parts.size() == 1) return source;
-    const relay::Tuple tuple(ffi::Array<Expr>(parts.begin(), parts.end()));
-    return ctx.Call("concatenate", {tuple}, {{"axis", dim}});
+    if (begin + count < size) parts.push_back(ctx.Slice(self.expr, dim, begin + count, size));
+    return ctx.Concatenate(parts, dim);
   }
   const Sizes axes = DimsFirst({dim}, self.rank());
   const Expr places = ctx.Reshape(ctx.Arange(count, begin, step), {count}, {1, count});
@@ -441,20 +421,17 @@ Results DiagonalScatter(Context& ctx) {
   const int64_t offset = ctx.Int("offset");
   const int64_t count = src.sizes().back();
   const Sizes axes = DimsFirst({dim1, dim2}, self.rank());
-  Sizes front(src.sizes().size());
-  std::iota(front.begin(), front.end(), 0);
+  Sizes front = Counted(src.sizes().size());
   std::rotate(front.begin(), front.end() - 1, front.end());
   const auto places = [&](int64_t start) {
     return ctx.Reshape(ctx.Arange(count, start), {count}, {1, count});
   };
   const std::vector<Expr> coordinates = {places(std::max<int64_t>(-offset, 0)),
                                          places(std::max<int64_t>(offset, 0))};
-  const relay::Tuple tuple(ffi::Array<Expr>(coordinates.begin(), coordinates.end()));
-  const Expr value =
-      ctx.Call("scatter_nd",
-               {ctx.Transpose(self.expr, axes), ctx.Call("concatenate", {tuple}, {{"axis", 0}}),
-                ctx.Transpose(ctx.Cast(src, self.dtype()), front)},
-               {{"mode", "update"}});
+  const Expr value = ctx.Call("scatter_nd",
+                              {ctx.Transpose(self.expr, axes), ctx.Concatenate(coordinates, 0),
+                               ctx.Transpose(ctx.Cast(src, self.dtype()), front)},
+                              {{"mode", "update"}});
   return ctx.Transpose(value, InversePermutation(axes));
 }
 

@@ -33,8 +33,7 @@ Results Unsqueeze(Context& ctx) {
 Results Squeeze(Context& ctx) {
   const Operand self = ctx.Tensor("self");
   if (self.rank() == 0) return self.expr;
-  Sizes dims(self.sizes().size());
-  std::iota(dims.begin(), dims.end(), 0);
+  Sizes dims = Counted(self.sizes().size());
   if (ctx.Has("dim")) dims = ctx.Dims("dim", self.rank());
   std::erase_if(dims, [&](int64_t dim) { return self.sizes()[static_cast<size_t>(dim)] != 1; });
   if (dims.empty()) return self.expr;
@@ -48,8 +47,7 @@ Results Permute(Context& ctx) {
 
 Expr SwapDims(const Context& ctx, int64_t first, int64_t second) {
   const Operand self = ctx.Tensor("self");
-  Sizes axes(self.sizes().size());
-  std::iota(axes.begin(), axes.end(), 0);
+  Sizes axes = Counted(self.sizes().size());
   if (!axes.empty())
     std::swap(axes.at(static_cast<size_t>(first)), axes.at(static_cast<size_t>(second)));
   return ctx.Transpose(self.expr, axes);

@@ -92,11 +92,7 @@ Results TopK(Context& ctx) {
 
 Expr LastAlong(const Context& ctx, const Along& over, const Expr& expr, int64_t count) {
   if (count == 1) return expr;
-  return ctx.Call("strided_slice", {expr},
-                  {{"begin", IntArray({count - 1})},
-                   {"end", IntArray({count})},
-                   {"strides", IntArray({1})},
-                   {"axes", IntArray({over.dim})}});
+  return ctx.Slice(expr, over.dim, count - 1, count);
 }
 
 // The k-th smallest; NaN counts as the largest.

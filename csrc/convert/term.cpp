@@ -12,11 +12,7 @@ Term Lift(const Context& ctx, const char* name, ScalarType common) {
 Term Lift(const Context& ctx, const char* name) { return Lift(ctx, name, ctx.Result().dtype); }
 
 Term Lift(const Operand& operand, const Context& ctx, ScalarType common) {
-  const ScalarType math = MathType(common);
-  return {ctx,
-          ctx.Cast(ctx.Cast(operand, operand.rank() == 0 ? math : common),
-                   operand.rank() == 0 ? math : common, math),
-          math};
+  return {ctx, OperandAs(ctx, operand, common), MathType(common)};
 }
 
 Expr Settle(const Term& term, size_t result) {
