@@ -10,6 +10,7 @@ from test_models import randomise_statistics
 from torch import Tensor, nn
 
 import torch_tvm
+from benchmarks.models.densenet import DenseNet
 from benchmarks.models.resnet import BasicBlock, ResNet
 from benchmarks.models.vgg import VGG
 
@@ -49,6 +50,20 @@ def test_rounding_of_networks(name: str) -> None:
     assert any("winograd2" in kernel for kernel in kernels["f2"])
     assert not any("winograd4" in kernel for kernel in kernels["f2"])
     assert any("winograd4" in kernel for kernel in kernels["auto"])
+
+
+@torch.no_grad()
+def test_rounding_of_densenet() -> None:
+    """Sums of up to 1152 terms, one behind another 120 times."""
+    torch.manual_seed(3)
+    model = DenseNet().eval()
+    randomise_statistics(model)
+    x = torch.rand(2, 3, 224, 224)
+    eager = model(x)
+    with torch_tvm.enabled(strict=True, winograd="off"):
+        got = torch.jit.trace(model, x, check_trace=False)(x)
+    exact = model.double()(x.double())
+    assert error(got, exact) <= BOUNDS["off"] * error(eager, exact)
 
 
 @torch.no_grad()
