@@ -22,6 +22,15 @@ def image(dtype: torch.dtype = f32) -> torch.Tensor:
 
 CASES: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     "promotion": (lambda a, b: (a + b, a * 2.5, b / 2, a - b), [values([3, 4], f32), values([4], i64)]),
+    "counting": (
+        lambda a: (
+            torch.arange(4, -4, -1) * a,
+            torch.arange(9, -6, -2) * a,
+            torch.arange(-3, 1, 3) + a,
+            torch.arange(1.0, -1.0, -0.3) * a,
+        ),
+        [values([1], f32)],
+    ),
     "special": (
         lambda a: (torch.relu(a), torch.clamp(a, -1, 1), a.abs(), torch.maximum(a, -a)),
         [values([40], f32, special=True)],

@@ -234,6 +234,21 @@ def test_traced_shape_arithmetic_on_tensors_is_absorbed() -> None:
     torch.testing.assert_close(traced(x), function(x))
 
 
+def test_traced_rounding_to_windows_is_absorbed() -> None:
+    """Windowed attention pads to a multiple of the window: traced, 4 - n % 4 is aten::rsub of a tensor."""
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = x.relu()
+        pad = (4 - y.size(1) % 4) % 4
+        return torch.nn.functional.pad(y, (0, pad)).view(y.size(0), -1, 4).tanh()
+
+    traced = torch.jit.trace(function, torch.rand(2, 6), check_trace=False)
+    assert "aten::rsub" in str(traced.graph)
+    assert len(groups_of(traced, torch.rand(2, 6))) == 1
+    for x in (torch.rand(3, 9), torch.rand(3, 8)):
+        torch.testing.assert_close(traced(x), function(x))
+
+
 def test_numbers_read_from_data_stay_outside() -> None:
     _, found = fuse("""
 graph(%a : Tensor, %n : Tensor):

@@ -263,7 +263,12 @@ def _zeros(call: Lowering) -> relax.Expr:
 @lowers("arange")
 def _arange(call: Lowering) -> relax.Expr:
     start, stop, step = (call.scalar(i) for i in range(3))
-    return op.arange(start, stop, step, call.attrs["dtype"])
+    dtype = call.attrs["dtype"]
+    if isinstance(step, int) and step < 0:
+        # Relax infers one or two elements too many for negative whole steps.
+        counted = op.arange(0, len(range(int(start), int(stop), step)), 1, dtype)
+        return op.add(op.multiply(counted, relax.const(step, dtype)), relax.const(start, dtype))
+    return op.arange(start, stop, step, dtype)
 
 
 @lowers("image.resize1d")
