@@ -121,13 +121,22 @@ Node* Merger::TryMerge(Node* consumer, Node* producer) {
 }
 
 bool Merger::MayStart(const Node* node) const {
-  return roles_.Of(node) == Role::kOperator && AllCanLeave(node);
+  return roles_.Of(node) == Role::kOperator && AllCanLeave(node) && CanHaveInputs(node);
+}
+
+// What a signature cannot hold, such as a list of tensors, has to be made in the group; it cannot
+// be where an element of the list is written to.
+bool Merger::CanHaveInputs(const Node* node) const {
+  return std::all_of(node->inputs().begin(), node->inputs().end(), [this](const Value* input) {
+    return CanEnterGroup(input->type()) || input->node()->kind() == c10::prim::Constant ||
+           !aliases_->hasWriters(input->node());
+  });
 }
 
 bool Merger::MayJoin(const Node* producer, const Node* consumer) const {
   if (IsGroup(producer)) return true;
   const Role role = roles_.Of(producer);
-  if (role == Role::kOutside) return false;
+  if (role == Role::kOutside || !CanHaveInputs(producer)) return false;
   // A list, or a number in a tensor, may only be seen inside.
   const bool leaves =
       std::all_of(producer->outputs().begin(), producer->outputs().end(), [&](const Value* output) {

@@ -35,6 +35,7 @@ class Merger {
   torch::jit::Node* TryMerge(torch::jit::Node* consumer, torch::jit::Node* producer);
   bool MayStart(const torch::jit::Node* node) const;
   bool MayJoin(const torch::jit::Node* producer, const torch::jit::Node* consumer) const;
+  bool CanHaveInputs(const torch::jit::Node* node) const;
   void MakeSingletons(torch::jit::Block* block);
   void Trim(torch::jit::Block* block);
   int64_t CountOperators(const torch::jit::Node* group) const;

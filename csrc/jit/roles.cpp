@@ -140,20 +140,6 @@ bool IsRandom(const Node* node) {
   return !train || !train->isBool() || train->toBool();
 }
 
-// Types of values that a signature can hold.
-bool CanEnterGroup(const c10::TypePtr& type) {
-  switch (type->kind()) {
-    case c10::TypeKind::TensorType:
-    case c10::TypeKind::StringType:
-    case c10::TypeKind::DeviceObjType:
-      return true;
-    case c10::TypeKind::OptionalType:
-      return CanEnterGroup(type->expectRef<c10::OptionalType>().getElementType());
-    default:
-      return IsNumbers(type);
-  }
-}
-
 }  // namespace
 
 Roles::Roles(const Graph& graph, const Converts& converts) { Visit(graph.block(), converts); }
@@ -222,6 +208,19 @@ Role Roles::Of(const Node* node) const {
 }
 
 bool Roles::IsShapeTensor(const Value* value) const { return shape_tensors_.count(value) > 0; }
+
+bool CanEnterGroup(const c10::TypePtr& type) {
+  switch (type->kind()) {
+    case c10::TypeKind::TensorType:
+    case c10::TypeKind::StringType:
+    case c10::TypeKind::DeviceObjType:
+      return true;
+    case c10::TypeKind::OptionalType:
+      return CanEnterGroup(type->expectRef<c10::OptionalType>().getElementType());
+    default:
+      return IsNumbers(type);
+  }
+}
 
 bool CanLeaveGroup(const c10::TypePtr& type) {
   switch (type->kind()) {

@@ -43,6 +43,9 @@ class Roles {
   std::unordered_set<const torch::jit::Value*> shape_tensors_;
 };
 
+// Whether a signature can hold values of the type.
+bool CanEnterGroup(const c10::TypePtr& type);
+
 // Whether the type can cross a group's boundary as an output: tensors and immutable numbers. A list
 // would be one object shared by all calls of a signature.
 bool CanLeaveGroup(const c10::TypePtr& type);
