@@ -76,6 +76,7 @@ const std::unordered_map<std::string, Correction>& Corrections() {
       {"aten::reflection_pad3d", FormatOfInput},
       {"aten::replication_pad2d", FormatOfInput},
       {"aten::replication_pad3d", FormatOfInput},
+      {"aten::max_unpool2d", FormatOfInput},
       {"aten::pixel_shuffle", FormatOfInput},
       {"aten::channel_shuffle", FormatOfInput},
       {"aten::native_channel_shuffle", FormatOfInput},
