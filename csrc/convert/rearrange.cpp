@@ -326,6 +326,25 @@ Sizes AsVolume(const Sizes& sizes) {
   return sizes.size() == 2 ? Sizes{sizes[0], sizes[1], 1} : sizes;
 }
 
+// Each matrix in rows of its own, zeros beside it.
+Results BlockDiagonal(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const int64_t columns = result.sizes[1];
+  std::vector<Expr> rows;
+  int64_t before = 0;
+  for (const Operand& part : ctx.Tensors("tensors")) {
+    const Sizes block = AsRow(part.sizes());
+    const int64_t width = block[1];
+    const Expr x = ctx.Reshape(ctx.Cast(part, result.dtype), part.sizes(), block);
+    before += width;
+    if (block[0] == 0) continue;
+    rows.push_back(width == 0
+                       ? ctx.Full(0, {block[0], columns}, result.dtype)
+                       : PadAxis(ctx, x, 2, 1, before - width, columns - before, result.dtype));
+  }
+  return ctx.Concatenate(rows, 0);
+}
+
 Results StackRows(Context& ctx) { return Joined(ctx, 0, AsRow); }
 Results StackColumns(Context& ctx) { return Joined(ctx, 1, AsColumn); }
 Results StackDepth(Context& ctx) { return Joined(ctx, 2, AsVolume); }
@@ -364,6 +383,7 @@ const Registrar kRearrange({
     {"aten::hstack", StackAcross},
     {"aten::column_stack", StackColumns},
     {"aten::dstack", StackDepth},
+    {"aten::block_diag", BlockDiagonal},
 });
 
 }  // namespace
