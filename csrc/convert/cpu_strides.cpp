@@ -84,6 +84,7 @@ const std::unordered_map<std::string, Correction>& Corrections() {
       {"aten::rrelu", Contiguous},
       {"aten::cross_entropy_loss", Contiguous},
       {"aten::nll_loss", Contiguous},
+      {"aten::nonzero_static", Contiguous},
       {"aten::nll_loss2d", Contiguous},
       {"aten::nll_loss_nd", Contiguous},
       {"aten::_weight_norm_interface", Contiguous},

@@ -91,7 +91,8 @@ Results Vandermonde(Context& ctx) {
   const TensorInfo& result = ctx.Result();
   const ScalarType math = MathType(result.dtype);
   const int64_t count = result.sizes.back(), last = result.rank() - 1;
-  Sizes column = x.sizes(), whole = x.sizes();
+  Sizes column = x.rank() == 0 ? Sizes{1} : x.sizes();
+  Sizes whole = column;
   column.push_back(1);
   whole.push_back(count - 1);
   std::vector<Expr> parts = {ctx.Full(1, column, math)};

@@ -8,17 +8,17 @@ Term Linspace(const Term& start, const Term& end, int64_t count, ScalarType dtyp
   if (count == 1) return {ctx, ctx.Reshape(start.expr, {}, {1}), start.dtype};
   // Half and bfloat16 are rounded behind each operator, as eager PyTorch rounds them.
   const auto rounded = [&](const Term& x) { return IsFloat(dtype) ? x.Rounded(dtype) : x; };
-  const auto whole = [&](const Expr& numbers) {
-    return rounded(Term(ctx, numbers, ScalarType::Long).As(start.dtype));
+  const Term numbers(ctx, ctx.Arange(count), ScalarType::Long);
+  const auto whole = [&](const Expr& expr) {
+    return rounded(Term(ctx, expr, ScalarType::Long).As(start.dtype));
   };
   const Term distance = rounded(end - start);
   const Term intervals = rounded(start.Of(count - 1));
   const Term step = rounded(distance / intervals);
   // From the nearer end.
-  const Term forward = rounded(start + rounded(step * whole(ctx.Arange(count))));
-  const Term backward = rounded(end - rounded(step * whole(ctx.Arange(count, count - 1, -1))));
-  const Term number(ctx, ctx.Arange(count), ScalarType::Long);
-  return Where(number < count / 2, forward, backward);
+  const Term forward = rounded(start + rounded(step * whole(numbers.expr)));
+  const Term backward = rounded(end - rounded(step * whole(((count - 1) - numbers).expr)));
+  return Where(numbers < count / 2, forward, backward);
 }
 
 namespace {
