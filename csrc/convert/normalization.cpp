@@ -110,6 +110,12 @@ Results WithMoments(Context& ctx, const Results& normalised, const char* name, i
 }
 
 Results NativeLayerNorm(Context& ctx) {
+  // Of half and bfloat16, meta kernels tell another dtype of the moments than the CPU gives.
+  const ScalarType dtype = ctx.Tensor("input").dtype();
+  if (MathType(dtype) != dtype) {
+    ctx.Refuse(std::string("input holds ") + c10::toString(dtype) +
+               "; float32 and float64 are converted");
+  }
   return WithMoments(ctx, LayerNorm(ctx), "input", ctx.Result(1).numel());
 }
 

@@ -182,6 +182,24 @@ Results CholeskySolve(Context& ctx) {
   return Shaped(Substituted(lower.Transposed(), y, true, false), sizes);
 }
 
+Matrices IdentityLike(const Matrices& matrices) {
+  const Context& ctx = matrices.ctx();
+  const ScalarType dtype = matrices.values.dtype;
+  const int64_t rows = matrices.rows, columns = matrices.columns;
+  const Expr eye = CarriedConstant(at::eye(rows, columns, at::dtype(dtype)));
+  const Expr whole = ctx.BroadcastTo(eye, {rows, columns}, {matrices.batch, rows, columns});
+  return matrices.With({ctx, whole, dtype}, rows, columns);
+}
+
+// The inverse of L L^T, or of U^T U.
+Results CholeskyInverse(Context& ctx) {
+  const Sizes& sizes = ctx.Result().sizes;
+  Matrices lower = MatricesOf(ctx, "self", LeadingOf(sizes));
+  if (ctx.Bool("upper")) lower = lower.Transposed();
+  const Matrices y = Substituted(lower, IdentityLike(lower), false, false);
+  return Shaped(Substituted(lower.Transposed(), y, true, false), sizes);
+}
+
 // Q C, or Q^T C, for Q = H_1 H_2 ...: H_i = I - tau_i v v^T, v being 1 at row i, and the i-th
 // column of the reflectors below.
 Matrices Reflected(const Context& ctx, const Matrices& reflectors, const Expr& tau, int64_t count,
@@ -230,13 +248,7 @@ Converter HouseholderProduct(const char* input, const char* scales) {
     const Sizes leading = LeadingOf(sizes);
     const Matrices reflectors = MatricesOf(ctx, input, leading);
     const int64_t count = ctx.Tensor(scales).sizes().back();
-    const at::Tensor eye =
-        at::eye(reflectors.rows, reflectors.columns, at::dtype(reflectors.values.dtype));
-    const Sizes whole = {reflectors.batch, reflectors.rows, reflectors.columns};
-    const Expr identity =
-        ctx.BroadcastTo(CarriedConstant(eye), {reflectors.rows, reflectors.columns}, whole);
-    const Matrices c = reflectors.With({ctx, identity, reflectors.values.dtype}, reflectors.rows,
-                                       reflectors.columns);
+    const Matrices c = IdentityLike(reflectors);
     return Shaped(Reflected(ctx, reflectors, ScalesOf(ctx, scales, leading), count, c, false),
                   sizes);
   };
@@ -248,6 +260,7 @@ const Registrar kSolve({
     {"aten::linalg_lu_solve", SolveByFactors("LU", "pivots", "B")},
     {"aten::lu_solve", SolveByFactors("LU_data", "LU_pivots", "self")},
     {"aten::cholesky_solve", CholeskySolve},
+    {"aten::cholesky_inverse", CholeskyInverse},
     {"aten::ormqr", MultiplyByReflections},
     {"aten::linalg_householder_product", HouseholderProduct("input", "tau")},
     {"aten::orgqr", HouseholderProduct("self", "input2")},

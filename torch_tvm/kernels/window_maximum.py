@@ -83,7 +83,9 @@ class WindowMaximum:
             raise ValueError(f"planes of {self.shape[1:]} have more elements than 32-bit numbers reach")
         first, end = self.run
         if not 0 <= first <= end <= self.windows[-1][0] or self.step < 1:
-            raise ValueError(f"run {self.run} with step {self.step} is not among {self.windows[-1][0]} windows")
+            raise ValueError(
+                f"run {self.run} with step {self.step} is not among {self.windows[-1][0]} windows"
+            )
 
     @property
     def result(self) -> tuple[int, ...]:

@@ -37,10 +37,10 @@ def _windows(site: Site, expr: relax.Expr) -> tuple[relax.Expr, list[np.ndarray]
     return (expr, tables) if tables and len(site.shape(expr)) == len(tables) + 1 else None
 
 
-def _over_places(call: relax.Call | None, dims: int) -> bool:
+def _over_places(call: relax.Call, dims: int) -> bool:
     """Say whether a reduction runs over the elements of windows."""
     axes = [2 * d + 2 for d in range(dims)]
-    return call is not None and call.attrs.axis is not None and ints(call.attrs.axis) == axes
+    return call.attrs.axis is not None and ints(call.attrs.axis) == axes
 
 
 def _maximum(site: Site) -> relax.Expr | None:
@@ -93,7 +93,11 @@ class _Numbers:
             shape[2 * dim : 2 * dim + 2] = self.tables[dim].shape
             array = arrays[dim]
             own = self.tables[dim].astype(np.int64) * stride
-            if array is None or list(array.shape) != shape or not np.array_equal(array.reshape(own.shape), own):
+            if (
+                array is None
+                or list(array.shape) != shape
+                or not np.array_equal(array.reshape(own.shape), own)
+            ):
                 return False
             stride *= sizes[dim]
         return True
@@ -101,7 +105,7 @@ class _Numbers:
     def _chosen(self, expr: relax.Expr, reduction: str, otherwise: int) -> relax.Call | None:
         """Return the condition of the elements whose least or greatest number a value is."""
         reduced = self.site.block.definition(expr, reduction)
-        if not _over_places(reduced, len(self.tables)):
+        if reduced is None or not _over_places(reduced, len(self.tables)):
             return None
         chosen = self.site.block.definition(reduced.args[0], "where")
         if chosen is None or not self._are_numbers(chosen.args[1]):
@@ -148,7 +152,9 @@ def _number_of_integer(site: Site) -> relax.Expr | None:
     if str(equal.args[1].ty.dtype).startswith("float"):
         return None
     value = site.emit(site.call)
-    return relax.TupleGetItem(found[0], 1) if _Numbers(site, equal.args[1], found[1]).are_first(value) else value
+    return (
+        relax.TupleGetItem(found[0], 1) if _Numbers(site, equal.args[1], found[1]).are_first(value) else value
+    )
 
 
 WINDOWS: dict[str, Rule] = {"max": _maximum, "where": _number_of_float, "min": _number_of_integer}
