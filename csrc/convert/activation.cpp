@@ -4,6 +4,7 @@
 
 #include "convert/broadcast.h"
 #include "convert/context.h"
+#include "convert/term.h"
 
 namespace torch_tvm::convert {
 namespace {
@@ -154,6 +155,30 @@ Converter Softmax(const char* op) {
   };
 }
 
+// The gradient of softmax, and of log_softmax, from what it gave.
+Converter SoftmaxGradient(bool logarithmic) {
+  return [logarithmic](Context& ctx) -> Results {
+    const Operand given = ctx.Tensor("grad_output");
+    const ScalarType math = MathType(given.dtype());
+    const int64_t rank = given.rank();
+    if (rank == 0) ctx.Refuse("grad_output has rank 0");
+    const Sizes dims = {ctx.Dim("dim", rank)};
+    const Term gradient(ctx, ctx.Cast(given, math), math);
+    const Term output(ctx, ctx.Cast(ctx.Tensor("output"), math), math);
+    if (logarithmic) {
+      return Settle(gradient - Exp(output) * Reduce("sum", gradient, dims, true));
+    }
+    return Settle(output * (gradient - Reduce("sum", gradient * output, dims, true)));
+  };
+}
+
+Results DropoutGradient(Context& ctx) {
+  const ScalarType dtype = ctx.Result().dtype;
+  const Term gradient = Lift(ctx, "grad_output");
+  const Term mask(ctx, ctx.Cast(ctx.Tensor("mask"), MathType(dtype)), MathType(dtype));
+  return Settle(gradient * (mask * ctx.Scalar("scale")).Rounded(dtype));
+}
+
 const Registrar kActivation({
     {"aten::relu", Relu},
     {"aten::relu6", Relu6},
@@ -177,6 +202,9 @@ const Registrar kActivation({
     {"aten::_softmax", Softmax("nn.softmax")},
     {"aten::log_softmax.int", Softmax("nn.log_softmax")},
     {"aten::_log_softmax", Softmax("nn.log_softmax")},
+    {"aten::_softmax_backward_data", SoftmaxGradient(false)},
+    {"aten::_log_softmax_backward_data", SoftmaxGradient(true)},
+    {"aten::native_dropout_backward", DropoutGradient},
 });
 
 }  // namespace

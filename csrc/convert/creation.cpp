@@ -1,8 +1,8 @@
 // Converters that make tensors out of numbers.
+#include "convert/creation.h"
+
 #include <ATen/ATen.h>
 #include <ATen/DLConvertor.h>
-
-#include "convert/context.h"
 
 namespace torch_tvm::convert {
 namespace {
@@ -74,7 +74,17 @@ c10::IValue KnownArgument(const Context& ctx, const c10::Argument& argument) {
   return at::fromDLPack(constant->data.ToDLPack());
 }
 
-// A table of numbers alone (linspace, windows, ...): PyTorch computes it now, and Relay carries it.
+}  // namespace
+
+bool IsComputable(const Context& ctx) {
+  for (const c10::Argument& argument : ctx.node()->schema().arguments()) {
+    const c10::IValue& value = ctx.Value(argument.name().c_str());
+    if (!value.isTensor() || !value.toTensor().defined()) continue;
+    if (ctx.Tensor(argument.name().c_str()).expr.as<relay::ConstantObj>() == nullptr) return false;
+  }
+  return true;
+}
+
 Results Computed(Context& ctx) {
   const TensorInfo& result = ctx.Result();
   if (result.numel() > kMostComputed) {
@@ -88,6 +98,8 @@ Results Computed(Context& ctx) {
   ctx.node()->getOperation()(stack);
   return CarriedConstant(stack.back().toTensor());
 }
+
+namespace {
 
 // Ones where the row's number is the column's.
 Results Identity(Context& ctx) {
@@ -134,13 +146,7 @@ const Registrar kCreation({
     {"aten::eye", Identity},
     {"aten::eye.m", Identity},
     {"aten::linspace", Computed},
-    {"aten::linspace.Tensor_Tensor", Computed},
-    {"aten::linspace.Tensor_Scalar", Computed},
-    {"aten::linspace.Scalar_Tensor", Computed},
     {"aten::logspace", Computed},
-    {"aten::logspace.Tensor_Tensor", Computed},
-    {"aten::logspace.Tensor_Scalar", Computed},
-    {"aten::logspace.Scalar_Tensor", Computed},
     {"aten::range", Computed},
     {"aten::range.step", Computed},
     {"aten::_shape_as_tensor", ShapeAsTensor},

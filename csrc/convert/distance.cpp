@@ -123,6 +123,27 @@ Results PairwiseDistance(Context& ctx) {
 }
 
 // Both sides are divided by their lengths, which count as eps at least, before they are multiplied.
+// Distances of every row from those behind it, by tables of their numbers.
+Results PairsOfRows(Context& ctx) {
+  const Operand self = ctx.Tensor("self");
+  const TensorInfo& result = ctx.Result();
+  const int64_t rows = self.sizes().at(0), count = result.numel();
+  if (self.sizes().at(1) == 0) return ctx.Full(0, result.sizes, result.dtype);
+  std::vector<double> former, latter;
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = i + 1; j < rows; ++j) {
+      former.push_back(static_cast<double>(i));
+      latter.push_back(static_cast<double>(j));
+    }
+  }
+  const Term x = Lift(ctx, "self");
+  const auto taken = [&](const std::vector<double>& numbers) {
+    const Expr index = ctx.ConstantTensor(numbers, {count}, ScalarType::Long);
+    return Term(ctx, ctx.Call("take", {x.expr, index}, {{"axis", 0}}), x.dtype);
+  };
+  return Settle(NormOf(taken(former) - taken(latter), ctx.Double("p"), {1}, false));
+}
+
 Results CosineSimilarity(Context& ctx) {
   const ScalarType dtype = ctx.Result().dtype;
   const int64_t rank = std::max(ctx.Tensor("x1").rank(), ctx.Tensor("x2").rank());
@@ -166,6 +187,7 @@ const Registrar kDistance({
     {"aten::cdist", PairwiseOfRows},
     {"aten::_cdist_forward", PairwiseOfRows},
     {"aten::pairwise_distance", PairwiseDistance},
+    {"aten::pdist", PairsOfRows},
     {"aten::cosine_similarity", CosineSimilarity},
 });
 

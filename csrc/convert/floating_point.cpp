@@ -29,6 +29,34 @@ Results SignBitOf(Context& ctx) {
 
 Results CopySignOf(Context& ctx) { return Settle(CopySign(Lift(ctx, "self"), Lift(ctx, "other"))); }
 
+// The neighbour of a number in the direction of another one: the next bits, but across zero.
+Results NextAfter(Context& ctx) {
+  const ScalarType dtype = ctx.Result().dtype;
+  if (dtype != ScalarType::Float && dtype != ScalarType::Double) {
+    ctx.Refuse(std::string("the result is ") + c10::toString(dtype) +
+               "; float32 and float64 are converted");
+  }
+  const bool wide = dtype == ScalarType::Double;
+  const ScalarType integer = wide ? ScalarType::Long : ScalarType::Int;
+  const TensorInfo& result = ctx.Result();
+  const auto spread = [&](const char* name) {
+    return Term(ctx, ctx.BroadcastTo(Lift(ctx, name).expr, ctx.Tensor(name).sizes(), result.sizes),
+                dtype);
+  };
+  const auto reinterpreted = [&](const Term& x, ScalarType to) {
+    return Term(ctx, ctx.Call("reinterpret", {x.expr}, {{"dtype", DtypeName(to)}}), to);
+  };
+  const Term x = spread("self"), y = spread("other");
+  const Term bits = reinterpreted(x, integer);
+  const Term away = Where((x < y) == (x > 0), bits + 1, bits - 1);
+  // Either sign of zero has the smallest number beside it, which arithmetic could flush to zero.
+  const at::Scalar negative = wide ? std::numeric_limits<int64_t>::min() + 1
+                                   : int64_t{std::numeric_limits<int32_t>::min()} + 1;
+  const Term least = Where(y > 0, bits.Of(1), bits.Of(negative));
+  const Term next = reinterpreted(Where((bits == 0) | (bits + bits == 0), least, away), dtype);
+  return Where(IsNan(x) | IsNan(y), x + y, Where(x == y, y, next)).expr;
+}
+
 // The angle of the smaller side, then its place among the eight octants.
 Results Atan2(Context& ctx) {
   const Term y = Lift(ctx, "self");
@@ -191,6 +219,7 @@ const Registrar kParts({
     {"aten::atan2", Atan2},
     {"aten::arctan2", Atan2},
     {"aten::hypot", Hypot},
+    {"aten::nextafter", NextAfter},
     {"aten::fmax", IgnoringNan("maximum", "logical_or")},
     {"aten::fmin", IgnoringNan("minimum", "logical_and")},
     {"aten::heaviside", Heaviside},

@@ -5,6 +5,7 @@
 
 #include "convert/broadcast.h"
 #include "convert/indices.h"
+#include "convert/term.h"
 
 namespace torch_tvm::convert {
 namespace {
@@ -148,6 +149,37 @@ Results OneHot(Context& ctx) {
                   {{"depth", classes}, {"axis", -1}, {"dtype", DtypeName(dtype)}});
 }
 
+// The places of the first `size` elements that are not zero; there may be fewer.
+Results FirstNonzero(Context& ctx) {
+  const Operand self = ctx.Tensor("self");
+  const TensorInfo& result = ctx.Result();
+  const ScalarType wide = ScalarType::Long;
+  const int64_t size = result.sizes[0], count = self.info.numel();
+  const Term fill(ctx, ctx.Full(ctx.Scalar("fill_value"), {size, 1}, wide), wide);
+  if (count == 0) return ctx.BroadcastTo(fill.expr, {size, 1}, result.sizes);
+  const Expr flat = ctx.Reshape(ctx.Cast(self, ScalarType::Bool), self.sizes(), {count});
+  const Term chosen(ctx, flat, ScalarType::Bool);
+  const Term number(
+      ctx, ctx.Call("cumsum", {chosen.As(wide).expr}, {{"axis", 0}, {"dtype", DtypeName(wide)}}),
+      wide);
+  // What is not wanted goes behind the last place.
+  const Term place = Where(chosen & (number <= size), number - 1, size);
+  const Expr found =
+      ctx.Call("scatter_elements", {ctx.Full(-1, {size + 1}, wide), place.expr, ctx.Arange(count)},
+               {{"axis", 0}, {"reduction", "update"}});
+  const Expr first = ctx.Reshape(ctx.Slice(found, 0, 0, size), {size}, {size, 1});
+  const Term element(ctx, first, wide);
+  std::vector<Expr> columns;
+  int64_t stride = count;
+  for (const int64_t extent : self.sizes()) {
+    stride /= extent;
+    const Term coordinate =
+        Apply("floor_mod", Apply("floor_divide", element, element.Of(stride)), element.Of(extent));
+    columns.push_back(Where(element < 0, fill, coordinate).expr);
+  }
+  return ctx.Concatenate(columns, 1);
+}
+
 // tril and triu, by comparing row and column numbers.
 Converter Triangle(const char* keeps) {
   return [keeps](Context& ctx) -> Results {
@@ -179,6 +211,7 @@ const Registrar kIndexing({
     {"aten::gather", Gather},
     {"aten::take", TakeFlat},
     {"aten::take_along_dim", TakeAlongDim},
+    {"aten::nonzero_static", FirstNonzero},
     {"aten::one_hot", OneHot, WithoutClasses},
     {"aten::where.self", Where},
     {"aten::where.ScalarSelf", Where},

@@ -1,6 +1,9 @@
 // Converters of matrix products. A right operand of rank 2 stays nn.dense or nn.matmul, whatever
 // the rank of the left one; everything else becomes nn.batch_matmul.
 
+#include <functional>
+#include <limits>
+
 #include "convert/broadcast.h"
 #include "convert/context.h"
 
@@ -187,6 +190,138 @@ Converter AddProduct(const char* left, const char* right) {
   };
 }
 
+// beta * self + alpha * the sum of the products of a batch: one product of all columns of the left
+// matrices with all rows of the right ones.
+Results AddSummedProducts(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const ScalarType math = ProductMath(ctx);
+  const Matrix a = Argument(ctx, "batch1", math), b = Argument(ctx, "batch2", math);
+  const int64_t batch = a.sizes[0], rows = a.sizes[1], inner = a.sizes[2], columns = b.sizes[2];
+  Expr value = ctx.Full(0, {rows, columns}, math);
+  if (batch * inner > 0) {
+    const Expr left =
+        ctx.Reshape(ctx.Transpose(a.expr, {1, 0, 2}), {rows, batch, inner}, {rows, batch * inner});
+    const Expr right = ctx.Reshape(b.expr, b.sizes, {batch * inner, columns});
+    value = TimesMatrix(ctx, {left, {rows, batch * inner}}, {right, {batch * inner, columns}});
+  }
+  value = Scaled(ctx, value, "alpha", math);
+  if (ctx.Scalar("beta").toDouble() != 0) {
+    value = ctx.Call("add", {value, Scaled(ctx, ctx.Cast(ctx.Tensor("self"), math), "beta", math)});
+  }
+  return ctx.Cast(value, math, result.dtype);
+}
+
+// Products of the last dimensions of both.
+Results Inner(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const ScalarType math = ProductMath(ctx);
+  const Matrix a = Argument(ctx, "self", math), b = Argument(ctx, "other", math);
+  if (a.rank() == 0 || b.rank() == 0) {
+    return ctx.Cast(ctx.Call("multiply", {a.expr, b.expr}), math, result.dtype);
+  }
+  const int64_t inner = a.sizes.back();
+  if (inner == 0) return ctx.Full(0, result.sizes, result.dtype);
+  const int64_t rows = Product(a.sizes) / inner, columns = Product(b.sizes) / inner;
+  ctx.AddFlops(2.0 * static_cast<double>(Product(a.sizes)) * static_cast<double>(columns));
+  const Expr value = ctx.Call(
+      "nn.dense",
+      {ctx.Reshape(a.expr, a.sizes, {rows, inner}), ctx.Reshape(b.expr, b.sizes, {columns, inner})},
+      {{"units", columns}});
+  return ctx.Cast(ctx.Reshape(value, {rows, columns}, result.sizes), math, result.dtype);
+}
+
+// For each output the sum over both inputs' elements, the second one first.
+Results Bilinear(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const ScalarType math = ProductMath(ctx);
+  const Matrix first = Argument(ctx, "input1", math), second = Argument(ctx, "input2", math);
+  const Matrix weight = Argument(ctx, "weight", math);
+  const int64_t outputs = weight.sizes[0], left = weight.sizes[1], right = weight.sizes[2];
+  if (left * right == 0) ctx.Refuse("weight has no elements");
+  const int64_t rows = Product(first.sizes) / left;
+  ctx.AddFlops(2.0 * static_cast<double>(rows) * static_cast<double>(Product(weight.sizes)));
+  const Expr table = ctx.Reshape(weight.expr, weight.sizes, {outputs * left, right});
+  Expr value = ctx.Call("nn.dense", {ctx.Reshape(second.expr, second.sizes, {rows, right}), table},
+                        {{"units", outputs * left}});
+  value = ctx.Reshape(value, {rows, outputs * left}, {rows, outputs, left});
+  const Expr factor = ctx.Reshape(first.expr, first.sizes, {rows, 1, left});
+  value = ctx.Call("sum", {ctx.Call("multiply", {value, factor})},
+                   {{"axis", IntArray({2})}, {"keepdims", false}});
+  value = ctx.Reshape(value, {rows, outputs}, result.sizes);
+  if (const auto bias = ctx.OptionalTensor("bias")) {
+    value = AddBias(ctx, value, *bias, math, result.sizes);
+  }
+  return ctx.Cast(value, math, result.dtype);
+}
+
+// A product of several matrices in the order of the fewest multiplications; the first and the last
+// may be vectors.
+Results MultiplyChain(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const ScalarType math = ProductMath(ctx);
+  std::vector<Matrix> chain;
+  const char* name = ctx.Has("tensors") ? "tensors" : "matrices";
+  for (const Operand& operand : ctx.Tensors(name)) {
+    chain.push_back({ctx.Cast(operand, math), operand.sizes()});
+  }
+  const auto shaped = [&](Matrix& matrix, const Sizes& sizes) {
+    matrix = {ctx.Reshape(matrix.expr, matrix.sizes, sizes), sizes};
+  };
+  if (chain.front().rank() == 1) shaped(chain.front(), {1, chain.front().sizes[0]});
+  if (chain.back().rank() == 1) shaped(chain.back(), {chain.back().sizes[0], 1});
+  const size_t count = chain.size();
+  const auto rows = [&](size_t i) { return static_cast<double>(chain[i].sizes[0]); };
+  std::vector<std::vector<double>> cost(count, std::vector<double>(count, 0));
+  std::vector<std::vector<size_t>> split(count, std::vector<size_t>(count, 0));
+  for (size_t length = 1; length < count; ++length) {
+    for (size_t i = 0; i + length < count; ++i) {
+      const size_t last = i + length;
+      const auto columns = static_cast<double>(chain[last].sizes[1]);
+      cost[i][last] = std::numeric_limits<double>::infinity();
+      for (size_t at = i; at < last; ++at) {
+        const double total = cost[i][at] + cost[at + 1][last] + rows(i) * rows(at + 1) * columns;
+        if (total < cost[i][last]) {
+          cost[i][last] = total;
+          split[i][last] = at;
+        }
+      }
+    }
+  }
+  const std::function<Matrix(size_t, size_t)> product = [&](size_t i, size_t last) -> Matrix {
+    if (i == last) return chain[i];
+    const Matrix left = product(i, split[i][last]), right = product(split[i][last] + 1, last);
+    const Sizes sizes = {left.sizes[0], right.sizes[1]};
+    return {Multiply(ctx, left, right, sizes, math), sizes};
+  };
+  const Matrix whole = product(0, count - 1);
+  return ctx.Cast(ctx.Reshape(whole.expr, whole.sizes, result.sizes), math, result.dtype);
+}
+
+// Products of squares of the matrix, by the bits of the exponent.
+Results MatrixPower(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const ScalarType math = ProductMath(ctx);
+  const int64_t n = ctx.Int("n");
+  if (n < 0) ctx.Refuse("n=" + std::to_string(n) + " inverts self; n of at least 0 is converted");
+  if (n == 0) {
+    const int64_t side = result.sizes.back();
+    const Expr row = ctx.Reshape(ctx.Arange(side), {side}, {side, 1});
+    const Expr equal = ctx.Call("equal", {row, ctx.Arange(side)});
+    return ctx.BroadcastTo(ctx.Cast(equal, ScalarType::Bool, result.dtype), {side, side},
+                           result.sizes);
+  }
+  Matrix square = Argument(ctx, "self", math);
+  std::optional<Matrix> power;
+  for (int64_t rest = n; rest > 0; rest /= 2) {
+    if (rest % 2 != 0) {
+      power =
+          power ? Matrix{Multiply(ctx, *power, square, result.sizes, math), result.sizes} : square;
+    }
+    if (rest > 1) square = {Multiply(ctx, square, square, result.sizes, math), result.sizes};
+  }
+  return ctx.Cast(power->expr, math, result.dtype);
+}
+
 const Registrar kMatmul({
     {"aten::linear", Linear},
     {"aten::matmul", Matmul("self", "other")},
@@ -197,6 +332,13 @@ const Registrar kMatmul({
     {"aten::addmm", AddProduct("mat1", "mat2")},
     {"aten::addmv", AddProduct("mat", "vec")},
     {"aten::baddbmm", AddProduct("batch1", "batch2")},
+    {"aten::addbmm", AddSummedProducts},
+    {"aten::inner", Inner},
+    {"aten::bilinear", Bilinear},
+    {"aten::linalg_multi_dot", MultiplyChain},
+    {"aten::chain_matmul", MultiplyChain},
+    {"aten::linalg_matrix_power", MatrixPower},
+    {"aten::matrix_power", MatrixPower},
 });
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Converters of normalisation layers, in inference.
 #include <limits>
 
-#include "convert/context.h"
+#include "convert/term.h"
 
 namespace torch_tvm::convert {
 namespace {
@@ -76,14 +76,51 @@ Results GroupNorm(Context& ctx) {
   const ScalarType math = MathType(result.dtype);
   const Operand input = ctx.Tensor("input");
   const int64_t channels = input.sizes().at(1);
+  const char* groups = ctx.Has("num_groups") ? "num_groups" : "group";
   const Expr value = ctx.Call("nn.group_norm",
                               {ctx.Cast(input, math), Vector(ctx, "weight", channels, 1, math),
                                Vector(ctx, "bias", channels, 0, math)},
-                              {{"num_groups", ctx.Int("num_groups")},
+                              {{"num_groups", ctx.Int(groups)},
                                {"epsilon", ctx.Double("eps")},
                                {"center", ctx.Has("bias")},
                                {"scale", ctx.Has("weight")}});
   return ctx.Cast(value, math, result.dtype);
+}
+
+// The mean and the inverse of the deviation, which native operators give behind the result, of
+// rows that were normalised.
+Results WithMoments(Context& ctx, const Results& normalised, const char* name, int64_t rows) {
+  std::vector<Expr> results = normalised.exprs;
+  const Operand input = ctx.Tensor(name);
+  const ScalarType math = MathType(input.dtype());
+  const int64_t length = input.info.numel() / rows;
+  const Term x(ctx, ctx.Reshape(ctx.Cast(input, math), input.sizes(), {rows, length}), math);
+  const Term mean = Reduce("mean", x, {1}, true);
+  const Term variance(ctx,
+                      ctx.Call("variance", {x.expr, mean.expr},
+                               {{"axis", IntArray({1})}, {"keepdims", true}, {"unbiased", false}}),
+                      math);
+  const Term inverse = Apply("rsqrt", variance + ctx.Double("eps"));
+  const Sizes held = {rows, 1};
+  results.push_back(
+      ctx.Cast(ctx.Reshape(mean.expr, held, ctx.Result(1).sizes), math, ctx.Result(1).dtype));
+  results.push_back(
+      ctx.Cast(ctx.Reshape(inverse.expr, held, ctx.Result(2).sizes), math, ctx.Result(2).dtype));
+  return results;
+}
+
+Results NativeLayerNorm(Context& ctx) {
+  // Of half and bfloat16, meta kernels tell another dtype of the moments than the CPU gives.
+  const ScalarType dtype = ctx.Tensor("input").dtype();
+  if (MathType(dtype) != dtype) {
+    ctx.Refuse(std::string("input holds ") + c10::toString(dtype) +
+               "; float32 and float64 are converted");
+  }
+  return WithMoments(ctx, LayerNorm(ctx), "input", ctx.Result(1).numel());
+}
+
+Results NativeGroupNorm(Context& ctx) {
+  return WithMoments(ctx, GroupNorm(ctx), "input", ctx.Result(1).numel());
 }
 
 // x / sqrt(mean(x^2) + eps), over the trailing dimensions, times the weight.
@@ -114,6 +151,8 @@ const Registrar kNormalization({
     {"aten::instance_norm", InstanceNorm},
     {"aten::layer_norm", LayerNorm},
     {"aten::group_norm", GroupNorm},
+    {"aten::native_layer_norm", NativeLayerNorm},
+    {"aten::native_group_norm", NativeGroupNorm},
     {"aten::rms_norm", RmsNorm},
 });
 

@@ -1,23 +1,13 @@
 // Converters of pooling. PyTorch drops a window that would start in the right padding and Relay
 // does not, so ceil_mode is always spelled out as padding, which gives exactly the windows that
 // PyTorch has.
+#include "convert/pooling.h"
+
 #include <algorithm>
 #include <functional>
 
-#include "convert/context.h"
-
 namespace torch_tvm::convert {
 namespace {
-
-struct Window {
-  Sizes in;   // spatial sizes of the input
-  Sizes out;  // and of the result
-  Sizes kernel;
-  Sizes strides;
-  Sizes dilation;
-  Sizes padding;  // as given: the same at both ends
-  Sizes extra;    // what Relay's padding at the end must be for `out` windows
-};
 
 Sizes PerDimension(const Context& ctx, const char* name, size_t dims, const Sizes& absent) {
   if (!ctx.Has(name)) return absent;
@@ -26,6 +16,8 @@ Sizes PerDimension(const Context& ctx, const char* name, size_t dims, const Size
   if (values.size() == 1) values.resize(dims, values[0]);
   return values;
 }
+
+}  // namespace
 
 Window WindowOf(const Context& ctx, const Operand& self, size_t dims) {
   Window window;
@@ -44,6 +36,8 @@ Window WindowOf(const Context& ctx, const Operand& self, size_t dims) {
   }
   return window;
 }
+
+namespace {
 
 // Pools (N, C, spatial...); an input without a batch gets one for the time.
 Expr Batched(const Context& ctx, const Operand& self, size_t dims, ScalarType math,
@@ -64,8 +58,12 @@ std::string PoolName(const char* kind, size_t dims) {
   return std::string("nn.") + kind + "_pool" + std::to_string(dims) + "d";
 }
 
+// Where nothing uses the indices, Relay's pooling gives all.
+bool NeedsIndices(const Context& ctx) { return ctx.NumResults() == 2 && ctx.IsUsed(1); }
+
 Converter MaxPool(size_t dims) {
   return [dims](Context& ctx) -> Results {
+    if (NeedsIndices(ctx)) return MaxPoolWithIndices(ctx, dims);
     const ScalarType dtype = ctx.Result().dtype;
     const Operand self = ctx.Tensor("self");
     const Window window = WindowOf(ctx, self, dims);
@@ -77,10 +75,7 @@ Converter MaxPool(size_t dims) {
                        {"padding", IntArray(BothEnds(window))}});
     });
     std::vector<Expr> results = {ctx.Cast(value, MathType(dtype), dtype)};
-    if (ctx.NumResults() == 2) {  // ..._with_indices
-      if (ctx.IsUsed(1)) ctx.Refuse("its indices are used; Relay's pooling gives none");
-      results.push_back(results[0]);
-    }
+    if (ctx.NumResults() == 2) results.push_back(results[0]);
     return results;
   };
 }
@@ -141,6 +136,7 @@ Converter AdaptivePool(const char* kind, size_t dims) {
     const ScalarType dtype = ctx.Result().dtype;
     const Operand self = ctx.Tensor("self");
     if (self.info.numel() == 0) ctx.Refuse("self has no elements");
+    if (NeedsIndices(ctx)) return AdaptiveMaxPoolWithIndices(ctx, dims);
     const Sizes& sizes = ctx.Result().sizes;
     const Sizes out(sizes.end() - static_cast<int64_t>(dims), sizes.end());
     const std::string name =
@@ -149,10 +145,7 @@ Converter AdaptivePool(const char* kind, size_t dims) {
       return ctx.Call(name, {x}, {{"output_size", IntArray(out)}});
     });
     std::vector<Expr> results = {ctx.Cast(value, MathType(dtype), dtype)};
-    if (ctx.NumResults() == 2) {
-      if (ctx.IsUsed(1)) ctx.Refuse("its indices are used; Relay's pooling gives none");
-      results.push_back(results[0]);
-    }
+    if (ctx.NumResults() == 2) results.push_back(results[0]);
     return results;
   };
 }

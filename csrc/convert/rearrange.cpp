@@ -326,6 +326,48 @@ Sizes AsVolume(const Sizes& sizes) {
   return sizes.size() == 2 ? Sizes{sizes[0], sizes[1], 1} : sizes;
 }
 
+// Each matrix in rows of its own, zeros beside it.
+Results BlockDiagonal(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const int64_t columns = result.sizes[1];
+  std::vector<Expr> rows;
+  int64_t before = 0;
+  for (const Operand& part : ctx.Tensors("tensors")) {
+    const Sizes block = AsRow(part.sizes());
+    const int64_t width = block[1];
+    const Expr x = ctx.Reshape(ctx.Cast(part, result.dtype), part.sizes(), block);
+    before += width;
+    if (block[0] == 0) continue;
+    rows.push_back(width == 0
+                       ? ctx.Full(0, {block[0], columns}, result.dtype)
+                       : PadAxis(ctx, x, 2, 1, before - width, columns - before, result.dtype));
+  }
+  return ctx.Concatenate(rows, 0);
+}
+
+// Each tensor in chunks of one dimension, padded with zeros; chunks of one number side by side.
+Results ChunkAndJoin(Context& ctx) {
+  const TensorInfo& result = ctx.Result();
+  const int64_t chunks = ctx.Int("num_chunks");
+  const std::vector<Operand> tensors = ctx.Tensors("tensors");
+  const int64_t dim = ctx.Dim("dim", tensors.at(0).rank());
+  std::vector<Expr> parts;
+  for (const Operand& part : tensors) {
+    if (part.info.numel() == 0) ctx.Refuse("one of its tensors has no elements");
+    Sizes sizes = part.sizes();
+    int64_t& size = sizes[At(dim)];
+    const int64_t whole = (size + chunks - 1) / chunks * chunks;
+    const Expr x =
+        PadAxis(ctx, ctx.Cast(part, result.dtype), part.rank(), dim, 0, whole - size, result.dtype);
+    size = whole;
+    Sizes folded(sizes.begin(), sizes.begin() + dim);
+    folded.push_back(chunks);
+    folded.push_back(Product({sizes.begin() + dim, sizes.end()}) / chunks);
+    parts.push_back(ctx.Reshape(x, sizes, folded));
+  }
+  return ctx.Concatenate(parts, dim + 1);
+}
+
 Results StackRows(Context& ctx) { return Joined(ctx, 0, AsRow); }
 Results StackColumns(Context& ctx) { return Joined(ctx, 1, AsColumn); }
 Results StackDepth(Context& ctx) { return Joined(ctx, 2, AsVolume); }
@@ -364,6 +406,8 @@ const Registrar kRearrange({
     {"aten::hstack", StackAcross},
     {"aten::column_stack", StackColumns},
     {"aten::dstack", StackDepth},
+    {"aten::block_diag", BlockDiagonal},
+    {"aten::_chunk_cat", ChunkAndJoin},
 });
 
 }  // namespace

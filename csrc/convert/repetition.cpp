@@ -34,6 +34,76 @@ Results Roll(Context& ctx) {
   return value;
 }
 
+// fftshift moves the first half behind the rest, ifftshift back.
+Converter ShiftByHalf(bool back) {
+  return [back](Context& ctx) -> Results {
+    const Operand self = ctx.Tensor("self");
+    const Sizes dims = ctx.Has("dim") ? ctx.Dims("dim", self.rank()) : Counted(self.sizes().size());
+    Expr value = self.expr;
+    for (const int64_t dim : dims) {
+      const int64_t size = self.sizes()[static_cast<size_t>(dim)];
+      value = Rolled(ctx, value, dim, size, back ? (size + 1) / 2 : size / 2);
+    }
+    return value;
+  };
+}
+
+// The next choice of ascending places, in the order of their numbers; false behind the last one.
+bool Advance(Sizes& places, int64_t count, bool repeats) {
+  const auto r = static_cast<int64_t>(places.size());
+  for (int64_t i = r - 1; i >= 0; --i) {
+    const int64_t most = repeats ? count - 1 : count - r + i;
+    int64_t& place = places[static_cast<size_t>(i)];
+    if (place == most) continue;
+    int64_t next = ++place;
+    for (int64_t j = i + 1; j < r; ++j) {
+      next += repeats ? 0 : 1;
+      places[static_cast<size_t>(j)] = next;
+    }
+    return true;
+  }
+  return false;
+}
+
+constexpr int64_t kMostChosen = 1 << 20;
+
+Results Combinations(Context& ctx) {
+  const Operand self = ctx.Tensor("self");
+  const TensorInfo& result = ctx.Result();
+  if (result.numel() > kMostChosen) {
+    ctx.Refuse("its result has " + std::to_string(result.numel()) +
+               " elements; tables of at most 2^20 are carried as constants");
+  }
+  const bool repeats = ctx.Bool("with_replacement");
+  Sizes places(static_cast<size_t>(ctx.Int("r")), 0);
+  if (!repeats) places = Counted(places.size());
+  std::vector<double> table;
+  do {
+    table.insert(table.end(), places.begin(), places.end());
+  } while (Advance(places, self.info.numel(), repeats));
+  const Expr index = ctx.ConstantTensor(table, result.sizes, ScalarType::Long);
+  return ctx.Call("take", {self.expr, index}, {{"axis", 0}});
+}
+
+// Powers 0, 1, ... of each element, as running products.
+Results Vandermonde(Context& ctx) {
+  const Operand x = ctx.Tensor("x");
+  const TensorInfo& result = ctx.Result();
+  const ScalarType math = MathType(result.dtype);
+  const int64_t count = result.sizes.back(), last = result.rank() - 1;
+  Sizes column = x.rank() == 0 ? Sizes{1} : x.sizes();
+  Sizes whole = column;
+  column.push_back(1);
+  whole.push_back(count - 1);
+  std::vector<Expr> parts = {ctx.Full(1, column, math)};
+  if (count > 1) {
+    const Expr spread =
+        ctx.BroadcastTo(ctx.Reshape(ctx.Cast(x, math), x.sizes(), column), column, whole);
+    parts.push_back(ctx.Call("cumprod", {spread}, {{"axis", last}, {"dtype", DtypeName(math)}}));
+  }
+  return ctx.Cast(ctx.Concatenate(parts, last), math, result.dtype);
+}
+
 // Vectors along a dimension each, broadcast to one another.
 std::vector<Expr> Grid(const Context& ctx, const std::vector<Operand>& vectors) {
   std::vector<Expr> fields;
@@ -120,6 +190,10 @@ std::string WithoutOutputSize(const torch::jit::Node& node) {
 
 const Registrar kRepetition({
     {"aten::roll", Roll},
+    {"aten::fft_fftshift", ShiftByHalf(false)},
+    {"aten::fft_ifftshift", ShiftByHalf(true)},
+    {"aten::combinations", Combinations},
+    {"aten::linalg_vander", Vandermonde},
     {"aten::meshgrid", MeshGrid},
     {"aten::meshgrid.indexing", MeshGrid},
     {"aten::cartesian_prod", CartesianProduct},

@@ -141,6 +141,21 @@ Results ScatterAdd(Context& ctx) {
   return into.Result(Reduced(into, into.Updates(ctx.Tensor("src")), "sum", true));
 }
 
+// Whole slices of one dimension: the index is that of every element of a slice.
+Results IndexReduce(Context& ctx) {
+  Elements into(ctx);
+  const Operand source = ctx.Tensor("source");
+  if (source.info.numel() == 0) return into.self.expr;
+  RequireWithin(ctx, into.index, 0, into.size());
+  const Sizes whole = AtLeastOne(source.sizes());
+  Sizes line(whole.size(), 1);
+  line[static_cast<size_t>(into.dim)] = into.index.info.numel();
+  into.index.expr = ctx.BroadcastTo(ctx.Reshape(into.index.expr, into.covered, line), line, whole);
+  into.covered = whole;
+  return into.Result(
+      Reduced(into, into.Updates(source), ctx.String("reduce"), ctx.Bool("include_self")));
+}
+
 // Whole slices of one dimension, by a vector of indices. Relay's scatter_nd replaces leading
 // dimensions, so the dimension stands in front meanwhile.
 struct Slices {
@@ -443,6 +458,7 @@ const Registrar kScatter({
     {"aten::scatter_reduce.two", Scatter},
     {"aten::scatter_add", ScatterAdd},
     {"aten::index_add", IndexAdd},
+    {"aten::index_reduce", IndexReduce},
     {"aten::index_copy", IndexCopy},
     {"aten::index_fill.int_Scalar", IndexFill},
     {"aten::index_fill.int_Tensor", IndexFill},

@@ -192,6 +192,84 @@ Outputs Mean(const Arguments& arguments) {
                                                  arguments["keepdim"].toBool(), std::nullopt)};
 }
 
+// The operators from here on have no meta kernel of PyTorch's, or one that asks for values.
+
+at::Tensor Sized(const at::Tensor& like, at::IntArrayRef sizes) {
+  return at::empty(sizes, like.options());
+}
+
+bool IsWeight(const at::Tensor& weight, const at::Tensor& like, at::IntArrayRef sizes) {
+  return !weight.defined() ||
+         (weight.scalar_type() == like.scalar_type() && weight.sizes() == sizes);
+}
+
+Outputs Histogram(const Arguments& arguments) {
+  const at::Tensor self = arguments.Tensor("self");
+  const at::Tensor edges = arguments.Tensor("bins");
+  const int64_t count = edges.defined() ? edges.numel() - 1 : arguments["bins"].toInt();
+  const bool valid =
+      count > 0 && self.is_floating_point() &&
+      IsWeight(arguments.Tensor("weight"), self, self.sizes()) &&
+      (!edges.defined() || (edges.dim() == 1 && edges.scalar_type() == self.scalar_type()));
+  if (!valid) return std::nullopt;
+  if (arguments.Has("range") && !arguments["range"].isNone() &&
+      arguments["range"].toDoubleVector().size() != 2) {
+    return std::nullopt;
+  }
+  return std::vector<c10::IValue>{Sized(self, {count}), Sized(self, {count + 1})};
+}
+
+Outputs HistogramOfPoints(const Arguments& arguments) {
+  const at::Tensor self = arguments.Tensor("self");
+  if (self.dim() < 2 || !self.is_floating_point() || self.size(-1) == 0) return std::nullopt;
+  const auto dims = static_cast<size_t>(self.size(-1));
+  std::vector<int64_t> counts(dims, 0);
+  if (arguments["bins"].isInt()) {
+    std::fill(counts.begin(), counts.end(), arguments["bins"].toInt());
+  } else if (arguments["bins"].isIntList()) {
+    counts = arguments["bins"].toIntVector();
+  }
+  const auto& range = arguments["range"];
+  if (!AllAtLeast(counts, dims, 1) ||
+      (!range.isNone() && range.toDoubleVector().size() != 2 * dims) ||
+      !IsWeight(arguments.Tensor("weight"), self,
+                self.sizes().slice(0, static_cast<size_t>(self.dim()) - 1))) {
+    return std::nullopt;
+  }
+  c10::List<at::Tensor> edges;
+  for (const int64_t count : counts) edges.push_back(Sized(self, {count + 1}));
+  return std::vector<c10::IValue>{Sized(self, counts), edges};
+}
+
+Outputs Covariance(const Arguments& arguments) {
+  const at::Tensor self = arguments.Tensor("self");
+  if (self.dim() > 2 || !self.is_floating_point() || self.numel() == 0) return std::nullopt;
+  const int64_t rows = self.dim() == 2 ? self.size(0) : 1;
+  const int64_t count = self.numel() / rows;
+  for (const char* name : {"fweights", "aweights"}) {
+    if (!arguments.Has(name)) continue;
+    const at::Tensor weight = arguments.Tensor(name);
+    if (weight.defined() && (weight.dim() != 1 || weight.numel() != count)) return std::nullopt;
+  }
+  const std::vector<int64_t> sizes = {rows, rows};
+  return std::vector<c10::IValue>{Sized(self, rows == 1 ? at::IntArrayRef() : sizes)};
+}
+
+Outputs Combinations(const Arguments& arguments) {
+  const at::Tensor self = arguments.Tensor("self");
+  const int64_t r = arguments["r"].toInt();
+  if (self.dim() != 1 || r < 1 || r > 64) return std::nullopt;
+  const int64_t repeats = arguments["with_replacement"].toBool() ? r - 1 : 0;
+  double count = 1;
+  for (int64_t i = 0; i < r; ++i) {
+    count = count * static_cast<double>(self.numel() + repeats - i) / static_cast<double>(i + 1);
+  }
+  constexpr double kMost = 1 << 24;
+  if (self.numel() + repeats < r) count = 0;
+  if (count > kMost) return std::nullopt;
+  return std::vector<c10::IValue>{Sized(self, {static_cast<int64_t>(count + 0.5), r})};
+}
+
 using Rule = Outputs (*)(const Arguments&);
 const std::unordered_map<std::string, Rule>& Rules() {
   static const std::unordered_map<std::string, Rule> rules = {
@@ -201,13 +279,20 @@ const std::unordered_map<std::string, Rule>& Rules() {
       {"aten::avg_pool2d", AveragePool},
       {"aten::batch_norm", BatchNorm},
       {"aten::cat", Concatenate},
+      {"aten::combinations", Combinations},
       {"aten::conv2d", Convolution},
       {"aten::convolution", Convolution},
+      {"aten::corrcoef", Covariance},
+      {"aten::cov", Covariance},
       {"aten::exp", Unary<at::meta::exp>},
       {"aten::gelu", Activation},
       {"aten::hardsigmoid", Activation},
       {"aten::hardswish", Activation},
       {"aten::hardtanh", Activation},
+      {"aten::histogram.bin_ct", Histogram},
+      {"aten::histogram.bins_tensor", Histogram},
+      {"aten::histogramdd", HistogramOfPoints},
+      {"aten::histogramdd.int_bins", HistogramOfPoints},
       {"aten::layer_norm", LayerNorm},
       {"aten::leaky_relu", Activation},
       {"aten::linear", Linear},

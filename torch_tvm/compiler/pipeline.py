@@ -25,6 +25,7 @@ from . import (  # noqa: F401  register their families
     lower_scatter,
     lower_search,
     lower_sort,
+    lower_windows,
     passes,
 )
 from .attention import find_attention
@@ -79,7 +80,8 @@ def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: _Sta
         module = stages.run("padding", lambda: rewrite(module, num_inputs, passes.PADDING))
     module = stages.run("expand", lambda: rewrite(module, num_inputs, passes.EXPAND))
     if opt_level >= 2:
-        module = stages.run("shuffle", lambda: rewrite(module, num_inputs, passes.SHUFFLE))
+        shapes = {**passes.SHUFFLE, **passes.WINDOWS}
+        module = stages.run("shuffle", lambda: rewrite(module, num_inputs, shapes))
     module = stages.run("clean", lambda: _clean(module))
     if opt_level >= 2:
         layout = relax.transform.ConvertLayout(passes.CHANNELS_LAST)

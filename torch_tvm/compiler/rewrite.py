@@ -96,6 +96,14 @@ class Block:
         call = self._definitions.get(expr) if isinstance(expr, relax.Var) else None
         return call if isinstance(call, relax.Call) and op_name(call) in names else None
 
+    def field(self, expr: relax.Expr, name: str) -> tuple[relax.Expr, relax.Call, int] | None:
+        """Return the tuple that a value is a field of, if it is made by the operator `name`; its call; which field."""
+        item = self._definitions.get(expr) if isinstance(expr, relax.Var) else None
+        if not isinstance(item, relax.TupleGetItem):
+            return None
+        call = self.definition(item.tuple_value, name)
+        return None if call is None else (item.tuple_value, call, item.index)
+
     def weight_only(self, expr: relax.Expr) -> bool:
         """Say whether a value depends on weights and constants alone."""
         if isinstance(expr, relax.Tuple):

@@ -160,6 +160,7 @@ def _schedule_nest(sch: s_tir.Schedule, nest: _Nest, target: CpuTarget, threads:
     each = _CALL_NS if calls - _CHEAP_INTRINSICS else _ITERATION_NS
     tasks = task_count(math.prod(nest.sizes.values()) * each, threads)
     vectorise = calls <= _VECTOR_INTRINSICS and _stores_contiguously(block, nest)
+    vectorise = vectorise and not _repeats_bfloat16(block)
     spatial = nest.spatial
     if nest.reduction and spatial:
         sch.reorder(*spatial, *nest.reduction)
@@ -179,6 +180,14 @@ def _schedule_nest(sch: s_tir.Schedule, nest: _Nest, target: CpuTarget, threads:
         sch.parallel(sch.fuse(*spatial) if len(spatial) > 1 else spatial[0])
     if nest.reduction and block.init is not None:
         sch.decompose_reduction(nest.block, nest.reduction[0])
+
+
+def _repeats_bfloat16(block: Any) -> bool:
+    """Whether a vector of the block would repeat the only element of a tensor of bfloat16, which TVM does not compile."""
+    sources = [read.source for read in block.reads]
+    return any(
+        str(source.dtype) == "bfloat16" and all(int(size) == 1 for size in source.shape) for source in sources
+    )
 
 
 def _stores_contiguously(block: Any, nest: _Nest) -> bool:

@@ -19,6 +19,7 @@ from tvm.relax.transform.legalize_ops.common import register_legalize
 from torch_tvm.relay import BoxInt
 
 from .te_grid import grid_places, grid_taps, grid_values
+from .te_windows import window_maximum
 
 PREFIX = "torch_tvm."
 
@@ -128,6 +129,7 @@ TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "grid_places": grid_places,
     "grid_taps": grid_taps,
     "grid_values": grid_values,
+    "window_maximum": window_maximum,
     "adv_index": lambda attrs, x, *indices: topi.adv_index(x, list(indices)),
 }
 

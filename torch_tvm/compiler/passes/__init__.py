@@ -13,6 +13,7 @@ from .pad import PADDING
 from .reorder import REORDER
 from .resize import RESIZE
 from .shuffle import SHUFFLE
+from .windows import WINDOWS
 
 __all__ = [
     "CHANNELS_LAST",
@@ -27,4 +28,5 @@ __all__ = [
     "RESIZE",
     "SHUFFLE",
     "TO_NHWC",
+    "WINDOWS",
 ]
