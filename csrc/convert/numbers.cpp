@@ -153,28 +153,33 @@ void Numbers::Select(const Node* node) {
   evaluator.Set(node->output(), result);
 }
 
+// A node on numbers alone takes all of them as tensors: as tensors proper, since two tensors that
+// stand for numbers would make a float32. It divides as Python does, in float64.
+at::Tensor Numbers::Operand(const Node* node, const c10::IValue& number) {
+  const Context context = builder_.ContextOf(node);
+  const ScalarType from = *NumberType(number);
+  const ScalarType to = node->kind() == c10::aten::div ? ScalarType::Double : from;
+  const at::Tensor operand = at::empty({}, at::TensorOptions(to).device(c10::kMeta));
+  builder_.SetExpr(operand, number.isTensor()
+                                ? context.Cast(builder_.ExprOf(number.toTensor()), from, to)
+                                : context.Constant(number.toScalar(), to));
+  return operand;
+}
+
 // Makes the node anew with tensors in the place of its numbers, and lowers that.
 void Numbers::OnTensors(const Node* node) {
   Evaluator& evaluator = builder_.evaluator();
   if (node->outputs().size() != 1 || node->maybeSchema() == nullptr) {
     return builder_.Refuse(node, "takes a number that is known only at run time");
   }
-  // A node on numbers alone takes all of them as tensors, and divides as Python does, in float64.
   const bool gives_number = IsNumeric(*node->output()->type());
-  const bool divides = gives_number && node->kind() == c10::aten::div;
   auto graph = std::make_shared<Graph>();
   graphs_.push_back(graph);
   std::vector<NamedValue> arguments;
   for (const Value* input : node->inputs()) {
     c10::IValue held = evaluator.Get(input);
-    const bool number = IsNumeric(*input->type());
-    if (number && gives_number && !held.isTensor()) held = c10::scalar_to_tensor(held.toScalar());
-    if (number && divides && held.toTensor().scalar_type() != ScalarType::Double) {
-      const at::Tensor whole = held.toTensor();
-      const at::Tensor real = NumberOf(ScalarType::Double);
-      builder_.SetExpr(real, builder_.ContextOf(node).Cast(
-                                 builder_.ExprOf(whole), whole.scalar_type(), ScalarType::Double));
-      held = real;
+    if (gives_number && NumberType(held) && IsNumeric(*input->type())) {
+      held = Operand(node, held);
     }
     if (!held.isTensor()) {
       if (const auto constant = torch::jit::tryInsertConstant(*graph, held)) {

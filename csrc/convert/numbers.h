@@ -19,6 +19,7 @@ class Numbers {
  private:
   bool Read(const torch::jit::Node* node);
   void Select(const torch::jit::Node* node);
+  at::Tensor Operand(const torch::jit::Node* node, const c10::IValue& number);
   void OnTensors(const torch::jit::Node* node);
   void SetNumber(const torch::jit::Node* node, const at::Tensor& from);
 
