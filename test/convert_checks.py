@@ -54,20 +54,10 @@ def check(fn: Callable[..., Any], *inputs: torch.Tensor) -> torch_tvm.relay.Func
 
 def operators(function: torch_tvm.relay.Function) -> list[str]:
     """Name the operators of a function, in the order of its text."""
-    names: list[str] = []
-    seen: set[Any] = set()
-
-    def visit(expr: Any) -> None:
-        if expr in seen:
-            return
-        seen.add(expr)
-        for operand in relay_eval.Evaluator({}).operands(expr):
-            visit(operand)
-        if isinstance(expr, torch_tvm.relay.Call):
-            names.append(relay_eval.operator_name(expr))
-
-    visit(function.body)
-    return names
+    calls = [
+        expr for expr in torch_tvm.relay.expressions(function.body) if isinstance(expr, torch_tvm.relay.Call)
+    ]
+    return [relay_eval.operator_name(call) for call in calls if isinstance(call.op, torch_tvm.relay.Op)]
 
 
 def values(shape: Sequence[int], dtype: torch.dtype, special: bool = False) -> torch.Tensor:

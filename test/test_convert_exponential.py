@@ -53,9 +53,7 @@ def numbers(dtype: torch.dtype) -> Tensor:
 
 
 def test_units() -> None:
-    run_compiled(
-        lambda x: [unit(x) for unit in UNITS.values()], numbers(torch.float32), left=["aten::rrelu"]
-    )
+    run_compiled(lambda x: [unit(x) for unit in UNITS.values()], numbers(torch.float32), left=["aten::rrelu"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -32,7 +32,8 @@ bool IsNumber(const c10::IValue& value) {
 }
 
 bool Same(const c10::IValue& a, const c10::IValue& b) {
-  if (a.isTensor() || b.isTensor()) return a.isTensor() && b.isTensor() && a.is(b);
+  if (a.is(b)) return true;
+  if (a.isTensor() || b.isTensor() || a.isList() || a.isTuple()) return false;
   return a.tagKind() == b.tagKind() && (IsUninitialised(a) || a == b);
 }
 

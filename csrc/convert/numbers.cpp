@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/runtime/operator.h>
 
 #include <algorithm>
 #include <string>
@@ -12,7 +13,6 @@ namespace torch_tvm::convert {
 namespace {
 
 using torch::jit::Graph;
-using torch::jit::NamedValue;
 using torch::jit::Node;
 using torch::jit::Value;
 
@@ -60,6 +60,54 @@ c10::Symbol TensorOperator(c10::Symbol kind) {
   };
   const auto found = names.find(kind.toQualString());
   return found == names.end() ? kind : c10::Symbol::fromQualString(found->second);
+}
+
+// The dtype in which a number goes with a tensor as an operand: with a tensor of rank 0 in its
+// place the result has to be of the dtype that it has with the number.
+ScalarType BesideTensor(ScalarType number, const at::Tensor& tensor) {
+  const ScalarType dtype = tensor.scalar_type();
+  const auto category = [](ScalarType type) {
+    return type == ScalarType::Bool ? 0 : IsFloat(type) ? 2 : 1;
+  };
+  if (category(number) > category(dtype)) {
+    return category(number) == 1 ? ScalarType::Long
+                                 : c10::typeMetaToScalarType(c10::get_default_dtype());
+  }
+  // Half and bfloat16 are computed with numbers that are not rounded to them.
+  return tensor.dim() > 0 ? MathType(dtype) : dtype;
+}
+
+// Whether an operator takes these values as its first arguments, each as it is.
+bool Takes(const c10::FunctionSchema& schema, c10::ArrayRef<Value*> values) {
+  const auto& arguments = schema.arguments();
+  if (schema.is_mutable() || schema.returns().size() != 1 || arguments.size() < values.size()) {
+    return false;
+  }
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const bool fits = i < values.size() ? values[i]->type()->isSubtypeOf(*arguments[i].type())
+                                        : arguments[i].default_value().has_value();
+    if (!fits) return false;
+  }
+  return true;
+}
+
+// A call of the overload that takes these values. Graph::insert will not do: where no overload
+// fits, it tries conversions, in which torch 2.13 crashes. Null if there is none.
+Value* InsertCall(Graph& graph, c10::Symbol kind, std::vector<Value*> values) {
+  for (const auto& candidate : torch::jit::getAllOperatorsFor(kind)) {
+    const c10::FunctionSchema& schema = candidate->schema();
+    if (!Takes(schema, values)) continue;
+    for (size_t i = values.size(); i < schema.arguments().size(); ++i) {
+      const auto value =
+          torch::jit::tryInsertConstant(graph, *schema.arguments()[i].default_value());
+      if (!value) return nullptr;
+      values.push_back(*value);
+    }
+    Node* call = graph.insertNode(graph.create(kind, values));
+    call->output()->setType(schema.returns()[0].type());
+    return call->output();
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -153,12 +201,17 @@ void Numbers::Select(const Node* node) {
   evaluator.Set(node->output(), result);
 }
 
-// A node on numbers alone takes all of them as tensors: as tensors proper, since two tensors that
-// stand for numbers would make a float32. It divides as Python does, in float64.
+// The tensor that stands for a number among a node's arguments. A node on numbers alone takes them
+// as they are, and divides as Python does, in float64.
 at::Tensor Numbers::Operand(const Node* node, const c10::IValue& number) {
   const Context context = builder_.ContextOf(node);
   const ScalarType from = *NumberType(number);
-  const ScalarType to = node->kind() == c10::aten::div ? ScalarType::Double : from;
+  ScalarType to = node->kind() == c10::aten::div ? ScalarType::Double : from;
+  for (const Value* input : node->inputs()) {
+    if (!input->type()->isSubtypeOf(*c10::TensorType::get())) continue;
+    to = BesideTensor(from, builder_.evaluator().Get(input).toTensor());
+    break;
+  }
   const at::Tensor operand = at::empty({}, at::TensorOptions(to).device(c10::kMeta));
   builder_.SetExpr(operand, number.isTensor()
                                 ? context.Cast(builder_.ExprOf(number.toTensor()), from, to)
@@ -175,27 +228,24 @@ void Numbers::OnTensors(const Node* node) {
   const bool gives_number = IsNumeric(*node->output()->type());
   auto graph = std::make_shared<Graph>();
   graphs_.push_back(graph);
-  std::vector<NamedValue> arguments;
+  std::vector<Value*> arguments;
   for (const Value* input : node->inputs()) {
     c10::IValue held = evaluator.Get(input);
-    if (gives_number && NumberType(held) && IsNumeric(*input->type())) {
-      held = Operand(node, held);
-    }
+    const bool takes_all = gives_number && NumberType(held).has_value();
+    if (IsNumeric(*input->type()) && (held.isTensor() || takes_all)) held = Operand(node, held);
     if (!held.isTensor()) {
       if (const auto constant = torch::jit::tryInsertConstant(*graph, held)) {
-        arguments.emplace_back(*constant);
+        arguments.push_back(*constant);
         continue;
       }
     }
     Value* argument = graph->addInput();
     argument->setType(held.isTensor() ? c10::TensorType::get() : input->type());
     evaluator.Set(argument, held);
-    arguments.emplace_back(argument);
+    arguments.push_back(argument);
   }
-  const Value* result = nullptr;
-  try {
-    result = graph->insert(TensorOperator(node->kind()), arguments);
-  } catch (const std::exception&) {
+  const Value* result = InsertCall(*graph, TensorOperator(node->kind()), arguments);
+  if (result == nullptr) {
     return builder_.Refuse(node, "takes a number that is known only at run time");
   }
   for (Node* made : graph->nodes()) made->copyMetadata(const_cast<Node*>(node));

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch_tvm.relay.expr import (
-    Call,
-    Expr,
-    Function,
-    If,
-    IRModule,
-    Let,
-    Span,
-    Tuple,
-    TupleGetItem,
-    Var,
-)
+from torch_tvm.relay.expr import Expr, Function, IRModule, Let, Span, Var, expressions, operands
 from torch_tvm.relay.text import parse
 from torch_tvm.relay.type_inference import TypeInferenceError, infer_type
 
@@ -91,16 +80,8 @@ class _Scopes:
         self.bound: set[Var] = set()
 
     def run(self, root: Function) -> None:
-        stack: list[Expr] = [root]
-        while stack:
-            expr = stack[-1]
-            missing = [operand for operand in _operands(expr) if operand not in self.free]
-            if missing:
-                stack += missing
-            else:
-                stack.pop()
-                if expr not in self.free:
-                    self.free[expr] = self._needs(expr)
+        for expr in expressions(root):
+            self.free[expr] = self._needs(expr)
         for var in self.free[root]:
             raise TypeInferenceError(
                 f"variable '%{var.name_hint}' is bound nowhere in the function", var.span
@@ -109,7 +90,7 @@ class _Scopes:
     def _needs(self, expr: Expr) -> frozenset[Var]:
         if isinstance(expr, Var):
             return frozenset([expr])
-        needs = frozenset[Var]().union(*[self.free[operand] for operand in _operands(expr)])
+        needs = frozenset[Var]().union(*[self.free[operand] for operand in operands(expr)])
         if isinstance(expr, Let):
             recursive = isinstance(expr.value, Function)
             self._bind(expr.var)
@@ -125,17 +106,3 @@ class _Scopes:
         if var in self.bound:
             raise TypeInferenceError(f"variable '%{var.name_hint}' is bound twice", var.span)
         self.bound.add(var)
-
-
-def _operands(expr: Expr) -> list[Expr]:
-    if isinstance(expr, Call):
-        return [expr.op, *expr.args]
-    if isinstance(expr, Tuple):
-        return list(expr.fields)
-    if isinstance(expr, TupleGetItem):
-        return [expr.tuple]
-    if isinstance(expr, Let):
-        return [expr.value, expr.body]
-    if isinstance(expr, If):
-        return [expr.cond, expr.true_branch, expr.false_branch]
-    return [expr.body] if isinstance(expr, Function) else []
