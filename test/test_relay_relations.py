@@ -128,7 +128,9 @@ TYPED = {
     'qnn.dense(%q, %w, 3, 0, 0.5f, 0.25f, units=4, out_dtype="int32")': "Tensor[(2, 4), int32]",
     "qnn.add(%q, %q, 0.5f, 3, 0.5f, 3, 1f, 0)": "Tensor[(2, 8), uint8]",
     "qnn.concatenate((%q, %q), (1f, 1f), (0, 0), 1f, 0, axis=1)": "Tensor[(2, 16), uint8]",
-    'vision.roi_align(%i, %r, pooled_size=[2, 3], spatial_scale=1f, attrs_type_key="relay.attrs.ROIAlignAttrs")': "Tensor[(5, 4, 2, 3), float32]",
+    'vision.roi_align(%i, %r, pooled_size=[2, 3], spatial_scale=1f, attrs_type_key="relay.attrs.ROIAlignAttrs")': (
+        "Tensor[(5, 4, 2, 3), float32]"
+    ),
     'dyn.zeros(%s, shape=None, dtype="float32")': "Tensor[(?, ?), float32]",
     "nn.relu(%y)": "Tensor[(?, 3), float32]",
     "sum(%y, axis=[1])": "Tensor[(?), float32]",

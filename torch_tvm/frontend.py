@@ -38,7 +38,9 @@ def to_relay(fn: Callable[..., Any], inputs: Sequence[Any]) -> relay.Function:
     -------
     relay.Function
         Its parameters are the tensors among the inputs, in order; weights are constants in it. A function that
-        returns several tensors gives a tuple.
+        returns several tensors gives a tuple. Branches and loops on the data of tensors are ``if`` and recursive
+        functions, numbers that depend on it are tensors of rank 0. Errors that PyTorch raises for some data are left
+        out: Relay has none.
 
     Raises
     ------
