@@ -174,7 +174,7 @@ def _split(call: CallSite) -> Type:
     else:
         ends = [0, *cuts, size]
         for begin, end in itertools.pairwise(ends):
-            rising = begin < end or end == ANY or (begin == end == 0)
+            rising = begin < end or end == ANY
             call.demand(rising, f"expected rising places below {size}, got {cuts}")
         sizes = [ANY if ANY in pair else pair[1] - pair[0] for pair in itertools.pairwise(ends)]
     return TupleType([TensorType([*shape[:axis], part, *shape[axis + 1 :]], call.dtype()) for part in sizes])
