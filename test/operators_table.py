@@ -31,7 +31,7 @@ CONVERTED, STRUCTURAL, REFUSED = "converted", "structural", "refused"
 
 _MOVES = "moves values around, the evaluator runs it"
 _TYPE = "asks about a tensor's type or sizes, which are known"
-_READS = "reads a tensor of one element, if that depends on sizes and constants alone"
+_READS = "known if it depends on sizes and constants alone; else a scalar in `to_relay`, and left to PyTorch in groups"
 _NUMBER = "computes with numbers, which are known"
 # What needs no converter, as csrc/convert/convertible.cpp and evaluator.cpp handle it.
 STRUCTURAL_NODES = {
@@ -41,8 +41,11 @@ STRUCTURAL_NODES = {
     "prim::TupleConstruct": _MOVES,
     "prim::ListUnpack": _MOVES,
     "prim::TupleUnpack": _MOVES,
-    "prim::If": "followed if it depends on sizes and constants alone; else groups form inside of its branches",
-    "prim::Loop": "unrolled if it depends on sizes and constants alone; else groups form inside of its body",
+    "prim::If": "followed if it depends on sizes and constants alone; else `if` in `to_relay`, and groups form inside of "
+    "its branches",
+    "prim::Loop": "written out if it depends on sizes and constants alone, up to 64 trips in `to_relay`; else a recursive "
+    "function in `to_relay`, and groups form inside of its body",
+    "prim::RaiseException": "left out of `to_relay` where it depends on data, as Relay has no errors; groups leave it to PyTorch",
     "prim::NumToTensor": "a number in a tensor",
     "prim::device": _TYPE,
     "aten::size": _TYPE,
@@ -80,7 +83,6 @@ REASONS = {
     "aten::quantize_per_tensor": _QUANTIZED,
     "aten::dequantize": _QUANTIZED,
     "aten::fbgemm_linear_int8_weight": _QUANTIZED,
-    "prim::RaiseException": "it has a side effect",
     "aten::copy_": _WRITES,
     "aten::__iand__": _WRITES,
     "aten::__ior__": _WRITES,

@@ -44,11 +44,28 @@ def check_type(type_: Any, tensor: Tensor) -> None:
     assert str(type_.dtype) == str(tensor.dtype).removeprefix("torch."), f"{type_} for {tensor.dtype}"
 
 
-class Evaluator:
-    """Evaluates expressions once each, operands first."""
+class Closure:
+    """A function as a value: it sees the variables of where it stands."""
 
-    def __init__(self, values: dict[Any, Any]) -> None:
+    def __init__(self, function: relay.Function, scope: Evaluator) -> None:
+        self.function = function
+        self.scope = scope
+
+    def __call__(self, *args: Any) -> Any:
+        params = list(self.function.params)
+        assert len(params) == len(args), f"{len(params)} parameters, {len(args)} arguments"
+        for param, arg in zip(params, args, strict=True):
+            if isinstance(arg, Tensor) and param.type_annotation is not None:
+                check_type(param.type_annotation, arg)
+        return Evaluator(dict(zip(params, args, strict=True)), self.scope).value(self.function.body)
+
+
+class Evaluator:
+    """Evaluates expressions once each, operands first; of a branch only the side that is taken."""
+
+    def __init__(self, values: dict[Any, Any], outer: Evaluator | None = None) -> None:
         self.values = values
+        self.outer = outer
 
     def value(self, root: relay.Expr) -> Any:
         stack = [root]
@@ -57,19 +74,46 @@ class Evaluator:
             if expr in self.values:
                 stack.pop()
                 continue
-            missing = [operand for operand in self.operands(expr) if operand not in self.values]
+            if isinstance(expr, relay.Var):
+                self.values[expr] = self.look_up(expr)
+                continue
+            missing = [operand for operand in self.needed(expr) if operand not in self.values]
             if missing:
-                stack += missing
+                stack += missing[:1] if isinstance(expr, relay.Let | relay.If) else missing
                 continue
             self.values[expr] = self.compute(expr)
         return self.values[root]
 
-    def operands(self, expr: relay.Expr) -> list[relay.Expr]:
+    def look_up(self, var: relay.Var) -> Any:
+        scope: Evaluator | None = self
+        while scope is not None:
+            if var in scope.values:
+                return scope.values[var]
+            scope = scope.outer
+        raise AssertionError(f"variable %{var.name_hint} is bound nowhere")
+
+    def needed(self, expr: relay.Expr) -> list[relay.Expr]:
+        """Name what has to be evaluated first, in order."""
         if isinstance(expr, relay.Call):
-            return list(expr.args)
+            return [*([] if isinstance(expr.op, relay.Op) else [expr.op]), *expr.args]
         if isinstance(expr, relay.Tuple):
             return list(expr.fields)
-        return [expr.tuple] if isinstance(expr, relay.TupleGetItem) else []
+        if isinstance(expr, relay.TupleGetItem):
+            return [expr.tuple]
+        if isinstance(expr, relay.If):
+            if expr.cond not in self.values:
+                return [expr.cond]
+            return [self.side(expr)]
+        if isinstance(expr, relay.Let):
+            if expr.value in self.values:
+                self.values[expr.var] = self.values[expr.value]
+            return [expr.value, expr.body]
+        return []
+
+    def side(self, branch: relay.If) -> relay.Expr:
+        condition = self.values[branch.cond]
+        assert condition.dtype == torch.bool and condition.dim() == 0
+        return branch.true_branch if condition else branch.false_branch
 
     def compute(self, expr: relay.Expr) -> Any:
         if isinstance(expr, relay.Constant):
@@ -78,7 +122,15 @@ class Evaluator:
             return tuple(self.values[field] for field in expr.fields)
         if isinstance(expr, relay.TupleGetItem):
             return self.values[expr.tuple][int(expr.index)]
+        if isinstance(expr, relay.Function):
+            return Closure(expr, self)
+        if isinstance(expr, relay.Let):
+            return self.values[expr.body]
+        if isinstance(expr, relay.If):
+            return self.values[self.side(expr)]
         assert isinstance(expr, relay.Call), f"a {type(expr).__name__} in a converter's Relay"
         args = [self.values[arg] for arg in expr.args]
+        if not isinstance(expr.op, relay.Op):
+            return self.values[expr.op](*args)
         attrs = {str(key): plain(value) for key, value in expr.attrs.items()}
         return OPERATORS[operator_name(expr)](*args, **attrs)

@@ -75,8 +75,9 @@ def strided_slice(x: Tensor, begin: Any, end: Any, strides: Any, slice_mode: str
 
 @operator("take")
 def take(x: Tensor, indices: Tensor, batch_dims: int, axis: int, mode: str) -> Tensor:
-    assert batch_dims == 0 and mode == "clip"
-    flat = indices.reshape(-1).long().clamp(0, x.shape[axis] - 1)
+    assert batch_dims == 0 and mode in ("clip", "wrap")
+    flat = indices.reshape(-1).long()
+    flat = flat.clamp(0, x.shape[axis] - 1) if mode == "clip" else flat % x.shape[axis]
     taken = torch.index_select(x, axis, flat)
     return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 

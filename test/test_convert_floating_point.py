@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from convert_checks import FLOATS, INTEGERS, SPECIAL, broadcasting, check, run, tensors
+from convert_checks import FLOATS, INTEGERS, SPECIAL, broadcasting, check, run_compiled, tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jit_checks import trace
@@ -71,23 +71,27 @@ def test_binary_of_integers_in_relay(pair: list[Tensor]) -> None:
 def test_compiled() -> None:
     special = torch.tensor(SPECIAL)
     nan = torch.tensor([float("nan"), -float("nan")])
-    run(lambda x, n: [*(fn(x) for fn in UNARY), torch.frac(x), n.signbit()], special, nan)
-    run(lambda a, b: [fn(a, b) for fn in BINARY], special[:, None], special)
+    run_compiled(lambda x, n: [*(fn(x) for fn in UNARY), torch.frac(x), n.signbit()], special, nan)
+    run_compiled(lambda a, b: [fn(a, b) for fn in BINARY], special[:, None], special)
 
 
 def test_compiled_in_other_dtypes() -> None:
     special = torch.tensor(SPECIAL, dtype=torch.float64)
-    run(
+    run_compiled(
         lambda a, b: (torch.atan2(a, b), torch.copysign(a, b), a.signbit(), a.atanh()),
         special[:, None],
         special,
     )
-    run(lambda a, b: (torch.atan2(a, b), torch.isclose(a, b)), special[:, None].half(), special.half())
+    run_compiled(
+        lambda a, b: (torch.atan2(a, b), torch.isclose(a, b)), special[:, None].half(), special.half()
+    )
 
 
 def test_weights_and_exponents_in_tensors() -> None:
     a, b, weight = torch.randn(5, 6), torch.randn(5, 6) * 4, torch.rand(6)
-    run(lambda a, b, w: (torch.lerp(a, b, w), torch.ldexp(a, b.int()), torch.ldexp(a, b)), a, b, weight)
+    run_compiled(
+        lambda a, b, w: (torch.lerp(a, b, w), torch.ldexp(a, b.int()), torch.ldexp(a, b)), a, b, weight
+    )
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
@@ -108,13 +112,13 @@ def test_integers_divided_by_a_tensor(dtype: torch.dtype) -> None:
         )
 
     check(divide, a, b)
-    run(divide, a, b)
+    run_compiled(divide, a, b)
 
 
 def test_the_smallest_integer_does_not_trap() -> None:
     """Its quotient by -1 does not fit, for which x86 raises SIGFPE."""
     lowest = torch.tensor([-(2**63), -(2**63), -(2**63), 7])
-    run(lambda a, b: (a % b, torch.fmod(a, b), a // (b - 1)), lowest, torch.tensor([-1, 3, -2, -1]))
+    run_compiled(lambda a, b: (a % b, torch.fmod(a, b), a // (b - 1)), lowest, torch.tensor([-1, 3, -2, -1]))
 
 
 @pytest.mark.parametrize("fn", [torch.floor_divide, torch.remainder, torch.fmod])
@@ -134,7 +138,7 @@ def test_integer_powers_of_tensors() -> None:
     base, exponent = torch.randint(-5, 5, (40,)), torch.randint(-4, 6, (40,))
     powers = lambda a, b: (a**b, 2**b, torch.float_power(a, b), torch.float_power(a, 2))  # noqa: E731
     check(powers, base, exponent)
-    run(powers, base, exponent)
+    run_compiled(powers, base, exponent)
 
 
 def test_shifts_and_bits() -> None:
@@ -146,4 +150,4 @@ def test_shifts_and_bits() -> None:
         yield from (torch.bitwise_and(3, b), torch.bitwise_or(a, b), torch.bitwise_xor(5, b))
 
     check(lambda a, b: list(bits(a, b)), x, count)
-    run(lambda a, b: list(bits(a, b)), x, count)
+    run_compiled(lambda a, b: list(bits(a, b)), x, count)

@@ -182,17 +182,6 @@ def test_refusals(fn: Any, inputs: Any, message: str) -> None:
         torch_tvm.to_relay(fn, inputs)
 
 
-def test_control_flow_on_data_is_refused() -> None:
-    @torch.jit.script
-    def branch(x: torch.Tensor) -> torch.Tensor:
-        if bool(x.sum() > 0):
-            x = x + 1
-        return x
-
-    with pytest.raises(NotConvertibleError, match=r"aten::Bool.*reads a tensor's data"):
-        torch_tvm.to_relay(branch, [torch.ones(2)])
-
-
 def test_converters_belong_to_operators_of_torch() -> None:
     for name in registered_operators():
         op, _, overload = name.partition(".")

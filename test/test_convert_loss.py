@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from convert_checks import check, run, values
+from convert_checks import check, run_compiled, values
 from jit_checks import trace
 
 import torch_tvm
@@ -49,7 +49,7 @@ def test_losses_of_elements() -> None:
     x, y = torch.randn(4, 5), torch.randn(4, 5)
     for losses in (of_elements, of_rows):
         check(losses, x, y)
-        run(losses, x, y)
+        run_compiled(losses, x, y)
     check(of_elements, x.half(), y.half())
 
 
@@ -70,13 +70,13 @@ def test_losses_of_classes(reduction: str) -> None:
 
     inputs = torch.randn(4, 5), torch.tensor([1, 4, -100, 2]), torch.rand(5)
     check(losses, *inputs)
-    run(losses, *inputs)
+    run_compiled(losses, *inputs)
 
 
 def test_losses_of_pixels() -> None:
     x, target = torch.randn(2, 3, 5, 6), torch.randint(0, 3, (2, 5, 6))
     target[0, 0] = -100
-    run(
+    run_compiled(
         lambda x, t: (
             F.cross_entropy(x, t),
             F.nll_loss(x, t, reduction="none"),
@@ -88,7 +88,7 @@ def test_losses_of_pixels() -> None:
 
 
 def test_mean_of_no_class_is_nan() -> None:
-    run(lambda x, t: F.cross_entropy(x, t), torch.randn(4, 5), torch.full((4,), -100))
+    run_compiled(lambda x, t: F.cross_entropy(x, t), torch.randn(4, 5), torch.full((4,), -100))
 
 
 @pytest.mark.parametrize("wrong", [5, -1])
@@ -132,12 +132,12 @@ def test_reductions(special: bool) -> None:
         return [*reductions(x), x.nanmean(), x.nanmean(0)]
 
     check(all_of_them, values([6, 7], torch.bfloat16, special))
-    run(all_of_them, values([6, 7], torch.float32, special))
+    run_compiled(all_of_them, values([6, 7], torch.float32, special))
 
 
 def test_reductions_of_integers() -> None:
     check(reductions, torch.randint(-2, 3, (5, 8)))
-    run(
+    run_compiled(
         lambda x: (*x.aminmax(dim=0), x.count_nonzero(0), x.nansum(1), x.logsumexp(1)),
         torch.randint(-2, 3, (5, 8)),
     )
@@ -146,12 +146,12 @@ def test_reductions_of_integers() -> None:
 def test_running_extremes() -> None:
     scans = lambda x: (*x.cummax(1), *x.cummin(0), x.logcumsumexp(1))  # noqa: E731
     check(scans, values([6, 13], torch.float64, True))
-    run(scans, values([6, 13], torch.float32, True))
-    run(lambda x: (*x.cummax(0), *x.cummin(0)), torch.randint(-3, 3, (13,)))
+    run_compiled(scans, values([6, 13], torch.float32, True))
+    run_compiled(lambda x: (*x.cummax(0), *x.cummin(0)), torch.randint(-3, 3, (13,)))
 
 
 def test_sum_to_size() -> None:
-    run(
+    run_compiled(
         lambda x: (x.sum_to_size(3, 1), x.sum_to_size(2, 1, 4) * torch._shape_as_tensor(x)[0]),
         torch.randn(2, 3, 4),
     )
@@ -160,4 +160,4 @@ def test_sum_to_size() -> None:
 def test_safe_softmax() -> None:
     x = torch.randn(4, 5)
     x[1] = -float("inf")
-    run(lambda x: torch.ops.aten._safe_softmax(x, 1), x)
+    run_compiled(lambda x: torch.ops.aten._safe_softmax(x, 1), x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from convert_checks import check, operators, run
+from convert_checks import check, operators, run_compiled
 
 import torch_tvm
 from torch_tvm import NotConvertibleError
@@ -32,7 +32,7 @@ def pads(x: Tensor) -> list[Tensor]:
 )
 def test_modes(x: Tensor) -> None:
     check(pads, x)
-    run(pads, x)
+    run_compiled(pads, x)
 
 
 def test_negative_widths_crop() -> None:
@@ -42,7 +42,7 @@ def test_negative_widths_crop() -> None:
         return [F.pad(x, (-1, 2, 1, -2), value=3.0), F.pad(x, (-1, 0, 2, -1), "circular"), F.pad(x, (-2, -3))]
 
     check(crop, x)
-    run(crop, x)
+    run_compiled(crop, x)
 
 
 def test_operators_of_padding() -> None:
@@ -73,7 +73,7 @@ def test_tables_of_numbers() -> None:
         ]
 
     check(tables, torch.randn(5))
-    run(tables, torch.randn(5))
+    run_compiled(tables, torch.randn(5))
 
 
 def test_what_is_random_is_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from convert_checks import check, run
+from convert_checks import check, run_compiled
 
 import torch_tvm
 from torch_tvm import NotConvertibleError
@@ -150,7 +150,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[Tensor]]] = {
 def test_case(name: str) -> None:
     fn, inputs = CASES[name]
     check(fn, *inputs)
-    run(fn, *inputs)
+    run_compiled(fn, *inputs)
 
 
 def test_norms_of_singular_values_are_refused() -> None:
@@ -160,4 +160,4 @@ def test_norms_of_singular_values_are_refused() -> None:
 
 def test_weight_norm_of_a_layer() -> None:
     layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(6, 5)).requires_grad_(False)
-    run(lambda x: layer(x), rand(2, 6))
+    run_compiled(lambda x: layer(x), rand(2, 6))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from convert_checks import check, operators, run
+from convert_checks import check, operators, run_compiled
 
 import torch_tvm
 from torch_tvm import NotConvertibleError
@@ -40,10 +40,10 @@ def test_images(mode: str, aligned: bool | None) -> None:
 
     x = image()
     check(resized(*SIZES), x)
-    run(resized("larger", "smaller", "factors"), x)
+    run_compiled(resized("larger", "smaller", "factors"), x)
     if mode.startswith("nearest"):
         bytes_ = (x * 50).to(torch.uint8)
-        run(lambda x: F.interpolate(x, size=(9, 12), mode=mode), bytes_)
+        run_compiled(lambda x: F.interpolate(x, size=(9, 12), mode=mode), bytes_)
 
 
 def test_nearest_chooses_the_same_element_for_any_sizes() -> None:
@@ -67,12 +67,12 @@ def test_other_dtypes(dtype: torch.dtype) -> None:
         ]
 
     check(resized, image().to(dtype))
-    run(resized, image().to(dtype))
+    run_compiled(resized, image().to(dtype))
 
 
 def test_lines_volumes_and_channels_last() -> None:
     line, volume = torch.randn(2, 3, 6), torch.randn(2, 2, 3, 4, 5)
-    run(
+    run_compiled(
         lambda x: [
             F.interpolate(x, size=n, mode=m)
             for n in (4, 8, 9)
@@ -80,7 +80,7 @@ def test_lines_volumes_and_channels_last() -> None:
         ],
         line,
     )
-    run(
+    run_compiled(
         lambda x: (
             F.interpolate(x, size=(4, 5, 9), mode="trilinear"),
             F.interpolate(x, scale_factor=1.5, mode="trilinear", align_corners=True),
@@ -89,7 +89,7 @@ def test_lines_volumes_and_channels_last() -> None:
         ),
         volume,
     )
-    run(
+    run_compiled(
         lambda x: (
             F.interpolate(x, scale_factor=2, mode="bilinear"),
             F.interpolate(x, size=9, mode="bicubic"),
@@ -100,7 +100,7 @@ def test_lines_volumes_and_channels_last() -> None:
 
 
 def test_between_convolutions() -> None:
-    run(
+    run_compiled(
         lambda x, w: F.conv2d(
             F.interpolate(F.conv2d(x, w, padding=1), scale_factor=2, mode="bilinear"), w, padding=1
         ),
@@ -118,7 +118,7 @@ def test_antialiased() -> None:
         ]
 
     check(resized, torch.randn(2, 3, 11, 12))
-    run(resized, torch.randn(2, 3, 11, 12))
+    run_compiled(resized, torch.randn(2, 3, 11, 12))
 
 
 def test_operators_of_resizing() -> None:
@@ -147,15 +147,15 @@ def test_grids(mode: str, aligned: bool) -> None:
 
     inputs = image(), torch.randn(2, 4, 7, 2) * 1.2
     check(sampled, *inputs)
-    run(sampled, *inputs)
+    run_compiled(sampled, *inputs)
     if mode != "bicubic" and not aligned:
-        run(sampled, torch.randn(2, 3, 3, 4, 5), torch.randn(2, 3, 4, 2, 3))
+        run_compiled(sampled, torch.randn(2, 3, 3, 4, 5), torch.randn(2, 3, 4, 2, 3))
 
 
 def test_grids_that_point_far_away_read_nothing_there() -> None:
     grid = torch.randn(2, 4, 7, 2)
     grid[0, 0, 0], grid[0, 0, 1, 1], grid[1, 2] = float("inf"), -3e9, 1e30
-    run(
+    run_compiled(
         lambda x, g: [
             F.grid_sample(x, g, padding_mode=padding, align_corners=False) for padding in PADDINGS[:2]
         ],
@@ -174,11 +174,11 @@ def test_grids_that_point_far_away_read_nothing_there() -> None:
 
 
 def test_affine_grids() -> None:
-    run(
+    run_compiled(
         lambda t: (F.affine_grid(t, [2, 3, 5, 7], False), F.affine_grid(t, [2, 3, 5, 1], True)),
         torch.randn(2, 2, 3),
     )
-    run(lambda t: F.affine_grid(t, [2, 3, 5, 7, 2], True), torch.randn(2, 3, 4))
+    run_compiled(lambda t: F.affine_grid(t, [2, 3, 5, 7, 2], True), torch.randn(2, 3, 4))
 
 
 def test_grids_read_nothing_in_front_of_the_image() -> None:

@@ -31,7 +31,7 @@ load_lib_ctypes("apache-tvm", "tvm_runtime", "RTLD_GLOBAL")
 import torch_tvm._C  # noqa: F401  what the other modules look up in it at import has to be there
 from torch_tvm import relay
 from torch_tvm.errors import CompileError, NotConvertibleError
-from torch_tvm.frontend import register_operator, to_relay
+from torch_tvm.frontend import register_operator, to_relax, to_relay
 from torch_tvm.paths import get_include, get_library
 from torch_tvm.process import (
     clear_cache,
@@ -61,6 +61,7 @@ __all__ = [
     "relay",
     "reset_stats",
     "stats",
+    "to_relax",
     "to_relay",
 ]
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import tvm_ffi
 
 from torch_tvm import _C, relay
 from torch_tvm.errors import NotConvertibleError, Refusal
+
+if TYPE_CHECKING:
+    import tvm
 
 _take = tvm_ffi.get_global_func("torch_tvm.convert.take")
 _register = tvm_ffi.get_global_func("torch_tvm.convert.register")
@@ -35,7 +38,9 @@ def to_relay(fn: Callable[..., Any], inputs: Sequence[Any]) -> relay.Function:
     -------
     relay.Function
         Its parameters are the tensors among the inputs, in order; weights are constants in it. A function that
-        returns several tensors gives a tuple.
+        returns several tensors gives a tuple. Branches and loops on the data of tensors are ``if`` and recursive
+        functions, numbers that depend on it are tensors of rank 0. Errors that PyTorch raises for some data are left
+        out: Relay has none.
 
     Raises
     ------
@@ -68,6 +73,61 @@ def to_relay(fn: Callable[..., Any], inputs: Sequence[Any]) -> relay.Function:
     if problems:
         raise NotConvertibleError([Refusal(*problem) for problem in problems])
     return _take(handle)
+
+
+def to_relax(fn: Callable[..., Any], inputs: Sequence[Any]) -> tvm.IRModule:
+    """Convert a function or module to Relax, TVM's graph IR: the module that the compiler starts from.
+
+    Parameters
+    ----------
+    fn, inputs
+        As for `to_relay`.
+
+    Returns
+    -------
+    tvm.IRModule
+        Its ``main`` takes the tensors among the inputs, in order, and gives a tuple of the results; weights are
+        constants in it. It is made of TVM's own operators, but for those that Relax lacks, which are named
+        ``torch_tvm.*``, and nothing in it is optimised.
+
+    Raises
+    ------
+    TypeError
+        If `fn` is nothing that can be converted, or if the inputs are not what it takes.
+    NotConvertibleError
+        If nodes of the function have no counterpart in Relay, or if it branches or loops on the data of tensors.
+
+    Examples
+    --------
+    >>> import torch, torch_tvm
+    >>> def scaled(x, y):
+    ...     return torch.relu(x) * y
+    >>> module = torch_tvm.to_relax(scaled, [torch.rand(2, 3), torch.rand(3)])
+    >>> [str(binding.value.op.name) for binding in module["main"].body.blocks[0].bindings[:2]]
+    ['relax.nn.relu', 'relax.multiply']
+    """
+    function = to_relay(fn, inputs)
+    refusals = [
+        Refusal(
+            f"relay.{type(expr).__name__}",
+            "control flow that depends on the data of tensors; what is compiled is straight-line code",
+            "" if expr.span is None else f"{expr.span.source_name}:{expr.span.line}",
+        )
+        for expr in relay.expressions(function)
+        if isinstance(expr, relay.If)
+    ]
+    if refusals:
+        raise NotConvertibleError(refusals)
+    typed = relay.infer_type(function)
+    from torch_tvm.compiler.relay_to_relax import relay_to_relax
+
+    def order(ty: relay.Type) -> list[int]:
+        assert isinstance(ty, relay.TensorType)
+        return list(range(len(ty.shape)))
+
+    inputs_of = [order(param.type_annotation) for param in typed.params]
+    results = typed.ret_type.fields if isinstance(typed.ret_type, relay.TupleType) else [typed.ret_type]
+    return relay_to_relax(typed, len(typed.params), inputs_of, [order(ty) for ty in results])
 
 
 def _check_inputs(inputs: Any) -> tuple[Any, ...]:

@@ -53,6 +53,7 @@ class TORCH_TVM_API Context {
           const std::vector<at::Tensor>& outputs, ExprOf expr_of, ffi::Optional<relay::Span> span);
 
   const torch::jit::Node* node() const { return node_; }
+  const ffi::Optional<relay::Span>& span() const { return span_; }
 
   // Arguments, by the name in the operator's schema. A name that the schema lacks, and a value of
   // another kind than asked for, are refusals.

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <functional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -23,6 +24,9 @@ class Evaluator {
   // Evaluates a node whose inputs are all known. Returns why it could not be, or an empty string.
   std::string Run(const torch::jit::Node* node);
 
+  // Evaluates a node by its own operation, with the very lists that it is given.
+  std::string RunAsItIs(const torch::jit::Node* node);
+
   // The inputs a node was last run with, known data replaced by its meta twin where the node has to
   // be converted.
   const std::vector<c10::IValue>& inputs() const { return inputs_; }
@@ -34,6 +38,7 @@ class Evaluator {
   at::Tensor Twin(const at::Tensor& known);
 
  private:
+  std::string Attempt(const torch::jit::Node* node, const std::function<void()>& run);
   bool RunStructural(const torch::jit::Node* node);
   void RunOperator(const torch::jit::Node* node);
   std::vector<c10::IValue> Call(const torch::jit::Node* node, std::vector<c10::IValue> inputs);

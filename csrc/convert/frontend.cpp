@@ -111,9 +111,11 @@ Export ToRelay(const std::shared_ptr<Graph>& original, const c10::IValue& self,
   torch::jit::PeepholeOptimize(graph);
   torch::jit::EliminateDeadCode(graph);
   try {
-    Lowered lowered =
-        Lower(graph, inputs, kinds,
-              {.weights_as_constants = true, .flatten_outputs = true, .runtime_refusals = false});
+    Lowered lowered = Lower(graph, inputs, kinds,
+                            {.weights_as_constants = true,
+                             .flatten_outputs = true,
+                             .runtime_refusals = false,
+                             .control_flow = true});
     Export result;
     result.function = reinterpret_cast<int64_t>(
         ffi::details::ObjectUnsafe::MoveObjectRefToTVMFFIObjectPtr(std::move(lowered.function)));

@@ -4,8 +4,11 @@
 
 #include <unordered_map>
 
+#include "convert/builder.h"
 #include "convert/context.h"
+#include "convert/control_flow.h"
 #include "convert/evaluator.h"
+#include "convert/numbers.h"
 #include "convert/source.h"
 
 namespace torch_tvm::convert {
@@ -34,10 +37,10 @@ std::string Summary(const std::vector<Refusal>& refusals) {
   return text;
 }
 
-class Lowering {
+class Lowering : private Builder {
  public:
   Lowering(const torch::jit::Graph& graph, const LowerOptions& options)
-      : graph_(graph), options_(options) {}
+      : graph_(graph), options_(options), control_flow_(*this, options.control_flow) {}
 
   Lowered Run(c10::ArrayRef<c10::IValue> inputs, c10::ArrayRef<InputKind> kinds) {
     for (size_t i = 0; i < graph_.inputs().size(); ++i) AddInput(i, inputs[i], kinds[i]);
@@ -52,17 +55,46 @@ class Lowering {
   void AddWeight(const Value* value, const at::Tensor& tensor, WeightSource source);
   void LowerConstant(const Node* node);
   void LowerNode(const Node* node);
-  void LowerBlock(const torch::jit::Block* block) {
-    for (const Node* node : block->nodes()) LowerNode(node);
-  }
-  void LowerIf(const Node* node);
-  void LowerLoop(const Node* node);
-  bool SetFrom(c10::ArrayRef<const Value*> values, c10::ArrayRef<const Value*> sources);
+  bool LowerControl(const Node* node);
   void Convert(const Node* node, const std::vector<at::Tensor>& fresh);
   Results CallConverter(const Node* node, const std::vector<at::Tensor>& fresh);
   std::vector<Expr> AddOutputs();
   void AddRuntimeRefusals(const Node* node, const Context& context);
   Lowered Finish(std::vector<Expr> results);
+
+  Evaluator& evaluator() override { return evaluator_; }
+  Expr ExprOf(const at::Tensor& tensor) override { return ExprOf(tensor, scopes_.size() - 1); }
+  void SetExpr(const at::Tensor& tensor, Expr expr) override {
+    SetExpr(tensor, std::move(expr), scopes_.size() - 1);
+  }
+  void EnterFunction() override { scopes_.emplace_back(); }
+  std::vector<Capture> LeaveFunction() override;
+  void LowerBlock(const torch::jit::Block* block) override {
+    for (const Node* node : block->nodes()) LowerNode(node);
+  }
+  Context ContextOf(const Node* node) override { return MakeContext(node, {}); }
+  void Refuse(const Node* node, std::string reason) override {
+    refusals_.push_back({OperatorName(node), std::move(reason), SourceOf(node), node});
+  }
+  size_t CountRefusals() const override { return refusals_.size(); }
+  void ForgetRefusals(size_t all_but) override {
+    refusals_.erase(refusals_.begin() + static_cast<int64_t>(all_but), refusals_.end());
+  }
+
+  // The function that is being built, or one around it: what its tensors are in Relay.
+  struct Scope {
+    std::unordered_map<c10::TensorImpl*, Expr> exprs;
+    std::vector<Capture> captures;
+  };
+  Expr ExprOf(const at::Tensor& tensor, size_t level);
+  void SetExpr(const at::Tensor& tensor, Expr expr, size_t level) {
+    kept_.push_back(tensor);
+    scopes_[level].exprs.insert_or_assign(tensor.unsafeGetTensorImpl(), std::move(expr));
+  }
+  Context MakeContext(const Node* node, const std::vector<at::Tensor>& fresh) {
+    return {node, evaluator_.inputs(), fresh,
+            [this](const at::Tensor& tensor) { return ExprOf(tensor); }, SpanOf(node)};
+  }
 
   relay::TensorType TypeOf(const at::Tensor& tensor) const {
     return {IntArray(tensor.sizes().vec()), ToRelay(tensor.scalar_type())};
@@ -71,22 +103,17 @@ class Lowering {
     return relay::MakeVar(value->debugName(), TypeOf(tensor));
   }
   bool HasExpr(const at::Tensor& tensor) const {
-    return exprs_.count(tensor.unsafeGetTensorImpl()) != 0;
-  }
-  void SetExpr(const at::Tensor& tensor, Expr expr) {
-    kept_.push_back(tensor);
-    exprs_.insert_or_assign(tensor.unsafeGetTensorImpl(), std::move(expr));
-  }
-  Expr ExprOf(const at::Tensor& tensor);
-  void Refuse(const Node* node, std::string reason) {
-    refusals_.push_back({OperatorName(node), std::move(reason), SourceOf(node), node});
+    for (const Scope& scope : scopes_) {
+      if (scope.exprs.count(tensor.unsafeGetTensorImpl()) != 0) return true;
+    }
+    return false;
   }
 
   const torch::jit::Graph& graph_;
   const LowerOptions options_;
   Evaluator evaluator_;
-  std::unordered_map<c10::TensorImpl*, Expr> exprs_;
-  std::vector<at::Tensor> kept_;  // the keys of exprs_ must not be reused
+  std::vector<Scope> scopes_ = std::vector<Scope>(1);
+  std::vector<at::Tensor> kept_;  // the keys of the scopes' expressions must not be reused
   std::vector<relay::Var> input_vars_;
   std::vector<relay::Var> weight_vars_;
   std::vector<int64_t> inputs_;
@@ -96,6 +123,8 @@ class Lowering {
   std::vector<Refusal> refusals_, runtime_refusals_;
   std::optional<Expr> refused_values_;  // whether one of runtime_refusals_ holds
   double flops_ = 0;
+  ControlFlow control_flow_;
+  Numbers numbers_{*this};
 };
 
 void Lowering::AddWeight(const Value* value, const at::Tensor& tensor, WeightSource source) {
@@ -138,9 +167,27 @@ void Lowering::AddInput(size_t index, const c10::IValue& input, InputKind kind) 
   }
 }
 
-Expr Lowering::ExprOf(const at::Tensor& tensor) {
-  const auto found = exprs_.find(tensor.unsafeGetTensorImpl());
-  if (found != exprs_.end()) return found->second;
+std::vector<Capture> Lowering::LeaveFunction() {
+  std::vector<Capture> captures = std::move(scopes_.back().captures);
+  scopes_.pop_back();
+  return captures;
+}
+
+Expr Lowering::ExprOf(const at::Tensor& tensor, size_t level) {
+  Scope& scope = scopes_[level];
+  const auto found = scope.exprs.find(tensor.unsafeGetTensorImpl());
+  if (found != scope.exprs.end()) return found->second;
+  if (level > 0 && HasExpr(tensor)) {
+    Expr outer = ExprOf(tensor, level - 1);
+    if (outer.as<relay::ConstantObj>() == nullptr) {
+      const auto* var = outer.as<relay::VarObj>();
+      const std::string name = var == nullptr ? "outer" : std::string(var->name_hint);
+      scope.captures.push_back({relay::MakeVar(name, TypeOf(tensor)), outer});
+      outer = scope.captures.back().var;
+    }
+    SetExpr(tensor, outer, level);
+    return outer;
+  }
   const at::Tensor known = tensor.is_meta() ? evaluator_.Known(tensor) : tensor;
   TORCH_INTERNAL_ASSERT(known.defined(), "a value without an expression");
   ToRelay(known.scalar_type());
@@ -149,7 +196,7 @@ Expr Lowering::ExprOf(const at::Tensor& tensor) {
                                          {{"shape", IntArray(known.sizes().vec())},
                                           {"dtype", DtypeName(known.scalar_type())}}))
                   : Expr(CarriedConstant(known.clone()));
-  SetExpr(tensor, expr);
+  SetExpr(tensor, expr, level);
   return expr;
 }
 
@@ -167,48 +214,21 @@ void Lowering::LowerConstant(const Node* node) {
   }
 }
 
-// Gives values what the sources hold, all at once; false if one is unknown.
-bool Lowering::SetFrom(c10::ArrayRef<const Value*> values, c10::ArrayRef<const Value*> sources) {
-  std::vector<c10::IValue> held;
-  for (const Value* source : sources) {
-    if (!evaluator_.Knows(source)) return false;
-    held.push_back(evaluator_.Get(source));
+bool Lowering::LowerControl(const Node* node) {
+  const size_t level = scopes_.size();
+  std::string reason;
+  try {
+    return control_flow_.Lower(node) || (options_.control_flow && numbers_.Lower(node));
+  } catch (const Refused& refused) {
+    reason = refused.what();
+  } catch (const ffi::Error& error) {
+    reason = error.kind() + ": " + error.message();
+  } catch (const c10::Error& error) {
+    reason = error.what_without_backtrace();
   }
-  for (size_t i = 0; i < values.size(); ++i) evaluator_.Set(values[i], held[i]);
+  scopes_.resize(level);
+  Refuse(node, reason);
   return true;
-}
-
-// Control flow that depends on sizes and constants only is followed here; the rest stays with the
-// interpreter.
-void Lowering::LowerIf(const Node* node) {
-  const c10::IValue& condition = evaluator_.Get(node->input(0));
-  if (!condition.isBool()) return Refuse(node, "its condition is known only at run time");
-  const torch::jit::Block* branch = node->blocks()[condition.toBool() ? 0 : 1];
-  LowerBlock(branch);
-  SetFrom(node->outputs(), branch->outputs());
-}
-
-void Lowering::LowerLoop(const Node* node) {
-  const torch::jit::Block* body = node->blocks()[0];
-  const auto carried = [](auto values) { return c10::ArrayRef<const Value*>(values).slice(1); };
-  const int64_t limit = evaluator_.Get(node->input(0)).toInt();
-  const Value* condition = node->input(1);
-  if (!SetFrom(carried(body->inputs()), c10::ArrayRef<const Value*>(node->inputs()).slice(2)))
-    return;
-  for (int64_t trip = 0; trip < limit; ++trip) {
-    if (!evaluator_.Knows(condition)) return;
-    if (!evaluator_.Get(condition).isBool()) {
-      return Refuse(node, "its condition is known only at run time");
-    }
-    if (!evaluator_.Get(condition).toBool()) break;
-    evaluator_.Set(body->inputs()[0], trip);
-    const size_t refused = refusals_.size();
-    LowerBlock(body);
-    if (refusals_.size() != refused) return;
-    condition = body->outputs()[0];
-    if (!SetFrom(carried(body->inputs()), carried(body->outputs()))) return;
-  }
-  SetFrom(node->outputs(), carried(body->inputs()));
 }
 
 void Lowering::LowerNode(const Node* node) {
@@ -216,8 +236,7 @@ void Lowering::LowerNode(const Node* node) {
   for (const Value* input : node->inputs()) {
     if (!evaluator_.Knows(input)) return;  // a refusal upstream covers it
   }
-  if (node->kind() == c10::prim::If) return LowerIf(node);
-  if (node->kind() == c10::prim::Loop) return LowerLoop(node);
+  if (LowerControl(node)) return;
   const bool runs = node->blocks().empty() && !node->hasSideEffects();
   if (const std::string reason = WhyNotConvertible(node); !reason.empty()) {
     Refuse(node, reason);
@@ -241,9 +260,7 @@ void Lowering::LowerNode(const Node* node) {
 Results Lowering::CallConverter(const Node* node, const std::vector<at::Tensor>& fresh) {
   bool empty = true;
   for (const at::Tensor& tensor : fresh) empty = empty && tensor.numel() == 0;
-  Context context(
-      node, evaluator_.inputs(), fresh, [this](const at::Tensor& tensor) { return ExprOf(tensor); },
-      SpanOf(node));
+  Context context = MakeContext(node, fresh);
   if (empty) {
     std::vector<Expr> zeros;
     for (const at::Tensor& tensor : fresh) {

@@ -74,6 +74,7 @@ struct LowerOptions {
   bool weights_as_constants = false;  // bind weights into the function instead of making parameters
   bool flatten_outputs = false;       // tensors in lists and tuples of outputs become outputs
   bool runtime_refusals = true;       // check values; without, kernels clip what PyTorch refuses
+  bool control_flow = false;          // branches and loops that depend on data; else refused
 };
 
 // `inputs` are the values of this call in the order of subgraph->inputs(); `kinds` says which

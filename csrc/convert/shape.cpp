@@ -187,9 +187,33 @@ Results Stack(Context& ctx) {
   return ctx.Call("stack", {tuple}, {{"axis", ctx.Dim("dim", result.rank())}});
 }
 
+// Parts of which some are empty, which `split` does not give.
+std::vector<Expr> SlicedParts(const Context& ctx, const Operand& self, int64_t dim,
+                              const Sizes& sizes) {
+  std::vector<Expr> parts;
+  int64_t begin = 0;
+  for (const int64_t size : sizes) {
+    if (size == 0) {
+      Sizes empty = self.sizes();
+      empty[dim] = 0;
+      parts.push_back(
+          ctx.Call("zeros", {}, {{"shape", IntArray(empty)}, {"dtype", DtypeName(self.dtype())}}));
+    } else if (size == self.sizes()[dim]) {
+      parts.push_back(self.expr);
+    } else {
+      parts.push_back(ctx.Slice(self.expr, dim, begin, begin + size));
+    }
+    begin += size;
+  }
+  return parts;
+}
+
 // The parts of one dimension, their sizes taken from the node's results.
 std::vector<Expr> Parts(const Context& ctx, const Operand& self, int64_t dim, const Sizes& sizes) {
   if (sizes.size() == 1) return {self.expr};
+  if (std::find(sizes.begin(), sizes.end(), 0) != sizes.end()) {
+    return SlicedParts(ctx, self, dim, sizes);
+  }
   const bool equal =
       std::all_of(sizes.begin(), sizes.end(), [&](int64_t s) { return s == sizes[0]; });
   Sizes cuts(sizes.size() - 1);

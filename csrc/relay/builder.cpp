@@ -4,11 +4,12 @@
 #include <c10/util/Half.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+
+#include "relay/lexer.h"
 
 namespace torch_tvm::relay {
 namespace {
@@ -67,10 +68,6 @@ Constant FloatScalar(T value, DLDataType dtype) {
       ThrowDtype(dtype);
   }
 }
-
-constexpr std::array<std::string_view, 14> kKeywords = {
-    "let",    "fn",       "def", "if",       "else",      "type", "match",
-    "extern", "free_var", "ref", "ref_read", "ref_write", "True", "False"};
 
 }  // namespace
 
@@ -134,9 +131,8 @@ std::string FriendlyName(std::string_view name) {
     if (fine && c == '/' && !friendly.empty() && friendly.back() == '/') fine = false;
     friendly += fine ? c : '_';
   }
-  bool keyword = std::find(kKeywords.begin(), kKeywords.end(), friendly) != kKeywords.end();
   bool letter = !friendly.empty() && std::isalpha(static_cast<unsigned char>(friendly[0]));
-  if (!letter || keyword || friendly.rfind("inff", 0) == 0) friendly = "v" + friendly;
+  if (!letter || IsKeyword(friendly) || friendly.rfind("inff", 0) == 0) friendly = "v" + friendly;
   return friendly;
 }
 

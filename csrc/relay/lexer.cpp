@@ -67,6 +67,8 @@ class Lexer {
   void SkipBlank() {
     while (position_ < text_.size()) {
       char c = text_[position_];
+      if (c == '\r' && Peek(1) != '\n')
+        Fail(position_, "expected a line feed after this carriage return");
       if (c == ' ' || c == '\t' || c == '\n' || c == '\r') {
         ++position_;
       } else if (StartsWith("//")) {
@@ -232,6 +234,9 @@ class Lexer {
     TakeWhile([this](char c) { return IsName(c) && !StartsWith("//") && !StartsWith("/*"); });
     Token token = Make(global ? TokenKind::kGlobal : TokenKind::kLocal, begin);
     token.text = token.source.substr(1);
+    if (!global && IsKeyword(token.text)) {
+      Fail(begin, Concat("expected a name, got the keyword '", token.text, "'"));
+    }
     return token;
   }
 
@@ -308,6 +313,13 @@ void ThrowParseError(std::string_view text, std::string_view at, const std::stri
       full.begin(), full.end(), [](char c) { return c != '\n' && (c < ' ' || c > '~'); }, '?');
   throw ffi::Error("torch_tvm.relay.ParseError", full,
                    TVMFFIBacktrace(__FILE__, __LINE__, TVM_FFI_FUNC_SIG, 0));
+}
+
+bool IsKeyword(std::string_view word) {
+  constexpr std::array<std::string_view, 14> kKeywords = {
+      "let",    "fn",       "def", "if",       "else",      "type", "match",
+      "extern", "free_var", "ref", "ref_read", "ref_write", "True", "False"};
+  return std::find(kKeywords.begin(), kKeywords.end(), word) != kKeywords.end();
 }
 
 LexedText Lex(std::string_view text) { return Lexer(text).Run(); }

@@ -57,4 +57,7 @@ Location Locate(std::string_view text, std::string_view at);
 // The tokens view text, which must outlive them.
 LexedText Lex(std::string_view text);
 
+// Words that cannot be names of variables.
+bool IsKeyword(std::string_view word);
+
 }  // namespace torch_tvm::relay

@@ -10,8 +10,8 @@ from tvm import relax
 
 from torch_tvm import relay
 
-from .infer import attributes, lower_call, to_relax_type
 from .operators import BindingEmitter, Lowering, UnsupportedOperatorError
+from .relax_terms import attributes, lower_call, to_relax_type
 
 Orders = Sequence[Sequence[int]]
 

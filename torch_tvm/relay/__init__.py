@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch_tvm.relay import op
+from torch_tvm.relay.check import check
 from torch_tvm.relay.expr import (
     BoxInt,
     Call,
@@ -29,13 +30,14 @@ from torch_tvm.relay.expr import (
     Type,
     Var,
     const,
+    expressions,
     load_json,
     save_json,
     structural_equal,
     structural_hash,
 )
 from torch_tvm.relay.text import ParseError, parse, parse_expr
-from torch_tvm.relay.type_inference import infer_type
+from torch_tvm.relay.type_inference import TypeInferenceError, infer_type
 
 __all__ = [
     "BoxInt",
@@ -56,8 +58,11 @@ __all__ = [
     "TupleGetItem",
     "TupleType",
     "Type",
+    "TypeInferenceError",
     "Var",
+    "check",
     "const",
+    "expressions",
     "infer_type",
     "load_json",
     "op",

@@ -410,6 +410,42 @@ def structural_hash(node: Any, map_free_vars: bool = False) -> int:
     return int(tvm_ffi.structural_hash(node, map_free_vars=map_free_vars))
 
 
+def operands(expr: Expr) -> list[Expr]:
+    """Return the expressions that one is made of: callee and operands, fields, branches, body; no parameters."""
+    if isinstance(expr, Call):
+        return [expr.op, *expr.args]
+    if isinstance(expr, Tuple):
+        return list(expr.fields)
+    if isinstance(expr, TupleGetItem):
+        return [expr.tuple]
+    if isinstance(expr, Let):
+        return [expr.value, expr.body]
+    if isinstance(expr, If):
+        return [expr.cond, expr.true_branch, expr.false_branch]
+    return [expr.body] if isinstance(expr, Function) else []
+
+
+def expressions(root: Expr) -> list[Expr]:
+    """Return every expression of a program once, operands ahead of what uses them.
+
+    Examples
+    --------
+    >>> from torch_tvm import relay
+    >>> x = relay.Var("x", relay.TensorType((2,), "float32"))
+    >>> [type(expr).__name__ for expr in relay.expressions(relay.Function([x], relay.exp(x)))]
+    ['Op', 'Var', 'Call', 'Function']
+    """
+    done: dict[Expr, None] = {}
+    stack = [root]
+    while stack:
+        missing = [operand for operand in reversed(operands(stack[-1])) if operand not in done]
+        if missing:
+            stack += missing
+        else:
+            done.setdefault(stack.pop())
+    return list(done)
+
+
 def save_json(node: Any) -> str:
     """Return an expression or a module as JSON, with types, spans and tensors; pickle uses it.
 

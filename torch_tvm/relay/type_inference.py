@@ -1,6 +1,6 @@
 """Type inference: fills ``checked_type`` of every expression, and the types that a program leaves out.
 
-What a call of an operator gives is asked of the compiler, which lowers the call to Relax and lets TVM infer it;
+What a call of an operator gives is asked of the operator's relation (:mod:`torch_tvm.relay.relations`);
 functions, variables, tuples and control flow are this module's. Visitors are generators that yield the
 expressions they need, so that the depth of a program is not the depth of Python's stack.
 """
@@ -21,6 +21,7 @@ from torch_tvm.relay.expr import (
     IRModule,
     Let,
     Op,
+    Span,
     TensorType,
     Tuple,
     TupleGetItem,
@@ -29,8 +30,25 @@ from torch_tvm.relay.expr import (
     Var,
     structural_equal,
 )
+from torch_tvm.relay.relations import RELATIONS, CallSite
 
 Visit = Generator[Expr, Expr, Expr]
+
+
+class TypeInferenceError(TypeError):
+    """A program whose types do not fit together.
+
+    Attributes
+    ----------
+    reason : str
+        What was expected and what came.
+    span : Span or None
+        Where in the source of the program.
+    """
+
+    def __init__(self, reason: str, span: Span | None = None) -> None:
+        super().__init__(reason + ("" if span is None else f" (at {span!r})"))
+        self.reason, self.span = reason, span
 
 
 def infer_type(node: Any) -> Any:
@@ -49,8 +67,10 @@ def infer_type(node: Any) -> Any:
 
     Raises
     ------
-    TypeError
-        Naming operator, operands and span.
+    TypeInferenceError
+        Naming operator, operands and span; a TypeError.
+    NotImplementedError
+        Naming an operator of which no type relation is known.
 
     Examples
     --------
@@ -66,12 +86,8 @@ def infer_type(node: Any) -> Any:
     raise TypeError(f"infer_type: expected an expression or a module, got {type(node).__name__}")
 
 
-def _where(expr: Expr) -> str:
-    return f" (at {expr.span!r})" if expr.span is not None else ""
-
-
-def _fail(expr: Expr, message: str) -> TypeError:
-    return TypeError(message + _where(expr))
+def _fail(expr: Expr, message: str) -> TypeInferenceError:
+    return TypeInferenceError(message, expr.span)
 
 
 def _unify(a: Type, b: Type) -> Type | None:
@@ -116,7 +132,6 @@ class _Inference:
         self.functions: dict[str, Function] = {}  # typed
         self.global_types: dict[str, FuncType | None] = {}  # None: being inferred
         self.expected_params: dict[Expr, list[Type]] = {}  # of functions that are called where they stand
-        self.call_types: dict[Any, Type] = {}
         self.recursive: set[Expr] = set()  # variables of functions whose result is being inferred
 
     def module(self) -> IRModule:
@@ -127,7 +142,7 @@ class _Inference:
     def global_type(self, name: str) -> FuncType:
         if name not in self.global_types:
             if name not in self.source.functions:
-                raise TypeError(f"the module has no function '@{name}'")
+                raise TypeInferenceError(f"the module has no function '@{name}'")
             function = self.source.functions[name]
             declared = self.declared_type(function)
             self.global_types[name] = declared
@@ -137,7 +152,9 @@ class _Inference:
             self.global_types[name] = typed.checked_type
         known = self.global_types[name]
         if known is None:
-            raise TypeError(f"the recursive function '@{name}' needs types of its parameters and result")
+            raise TypeInferenceError(
+                f"the recursive function '@{name}' needs types of its parameters and result"
+            )
         return known
 
     def run(self, root: Expr) -> Expr:
@@ -228,24 +245,19 @@ class _Inference:
         return typed
 
     def operator_type(self, call: Call, args: list[Expr], types: list[Type]) -> Type:
-        from torch_tvm.compiler.infer import call_type
-
         assert isinstance(call.op, Op)
+        name = str(call.op.name)
         constants = [arg if isinstance(arg, Constant) else None for arg in args]
-        # Asking takes milliseconds, and networks repeat their layers.
-        key = None if any(constants) else (call.op.name, repr(types), repr(call.attrs))
-        if key in self.call_types:
-            return self.call_types[key]
+        operands = ", ".join(map(repr, types))
         try:
-            result = call_type(call.op.name, types, call.attrs, constants)
-            if key is not None:
-                self.call_types[key] = result
-            return result
-        except Exception as error:
-            operands = ", ".join(map(repr, types))
-            message = f"{call.op.name}({operands}): {error}{_where(call)}"
-            kind = NotImplementedError if isinstance(error, NotImplementedError) else TypeError
-            raise kind(message) from error
+            if name not in RELATIONS:
+                raise NotImplementedError("the operator has no type relation")
+            return RELATIONS[name](CallSite(name, types, call.attrs, constants))
+        except TypeError as error:
+            raise _fail(call, f"{name}({operands}): {error}") from error
+        except NotImplementedError as error:
+            where = "" if call.span is None else f" (at {call.span!r})"
+            raise NotImplementedError(f"{name}({operands}): {error}{where}") from error
 
     def result_type(self, call: Call, function_type: Type, types: list[Type]) -> Type:
         if not isinstance(function_type, FuncType):
@@ -318,7 +330,6 @@ class _Inference:
         probe = _Inference(self.source)
         probe.functions, probe.global_types = self.functions, self.global_types
         probe.done = dict(self.done)
-        probe.call_types = self.call_types
         probe.recursive = self.recursive | {var}
         probe.done[var] = Var(var.name_hint)  # no type: asking for it raises _Unknown
         try:

@@ -36,18 +36,7 @@ class UnsupportedOperatorError(NotImplementedError):
     """A Relay operator, or one of its attribute values, that the compiler cannot lower."""
 
 
-class Emitter:
-    """Gives every intermediate value a name; this one only infers types and keeps no bindings."""
-
-    def __init__(self) -> None:
-        self._builder = relax.BlockBuilder()
-
-    def emit(self, value: relax.Expr) -> relax.Expr:
-        """Normalise one call and return a variable that stands for its value."""
-        return relax.Var("value", self._builder.normalize(value).ty)
-
-
-class BindingEmitter(Emitter):
+class BindingEmitter:
     """Emits into the dataflow block that a BlockBuilder has open."""
 
     def __init__(self, builder: relax.BlockBuilder) -> None:
@@ -81,7 +70,7 @@ class Lowering:
     args: list[relax.Expr]
     attrs: dict[str, Any]
     constants: Sequence[np.ndarray | None]
-    emitter: Emitter
+    emitter: BindingEmitter
 
     @property
     def data(self) -> relax.Expr:
