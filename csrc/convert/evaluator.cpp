@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/ir/constants.h>
 
 #include "convert/cpu_strides.h"
+#include "convert/quantised_rules.h"
 #include "convert/shape_rules.h"
 
 namespace torch_tvm::convert {
@@ -93,6 +94,35 @@ c10::IValue Evaluator::WithTwins(const c10::IValue& value) {
   return list;
 }
 
+std::optional<Quantiser> Evaluator::QuantiserOf(const at::Tensor& tensor) const {
+  const auto found = quantisers_.find(tensor.unsafeGetTensorImpl());
+  if (found == quantisers_.end()) return std::nullopt;
+  return found->second.second;
+}
+
+// Runs an operator that takes or makes a quantised tensor; false if it is none.
+bool Evaluator::RunQuantised(const Node* node) {
+  const c10::FunctionSchema* schema = node->maybeSchema();
+  if (schema == nullptr) return false;
+  const auto quantiser_of = [this](const at::Tensor& tensor) { return QuantiserOf(tensor); };
+  auto result = RunQuantisedByRule(*schema, inputs_, quantiser_of, [&](auto inputs) {
+    auto outputs = Call(node, inputs);
+    CorrectStrides(schema->name(), inputs, outputs);
+    return outputs;
+  });
+  if (!result) return false;
+  if (result->quantiser) {
+    for (const c10::IValue& output : result->outputs) {
+      ForEachTensor(output, [&](const at::Tensor& tensor) {
+        quantisers_.insert_or_assign(tensor.unsafeGetTensorImpl(),
+                                     std::pair(tensor, *result->quantiser));
+      });
+    }
+  }
+  SetOutputs(node, std::move(result->outputs));
+  return true;
+}
+
 void Evaluator::SetOutputs(const Node* node, std::vector<c10::IValue> outputs) {
   TORCH_CHECK(outputs.size() == node->outputs().size(), "it gave ", outputs.size(), " results for ",
               node->outputs().size(), " outputs");
@@ -153,7 +183,7 @@ std::string Evaluator::Run(const Node* node) {
   inputs_.clear();
   for (const auto* input : node->inputs()) inputs_.push_back(values_.at(input));
   try {
-    if (!RunStructural(node)) RunOperator(node);
+    if (!RunStructural(node) && !RunQuantised(node)) RunOperator(node);
   } catch (const c10::Error& error) {
     return FirstLine(error.what_without_backtrace());
   } catch (const std::exception& error) {

@@ -5,15 +5,20 @@
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
+
+#include "convert/lower.h"
 
 namespace torch_tvm::convert {
 
 // Values hold two sorts of tensors. A meta tensor stands for data that exists only at run time. A
 // CPU tensor of at most one element is known data (a constant, or shape arithmetic that tracing
-// wrote with tensors) and is computed with for real.
+// wrote with tensors) and is computed with for real. What stands for a quantised tensor is one of
+// its integers, and a quantiser.
 class Evaluator {
  public:
   void Set(const torch::jit::Value* value, c10::IValue known) { values_[value] = std::move(known); }
@@ -30,12 +35,16 @@ class Evaluator {
   // The known data of which a tensor is the meta twin; undefined if it is none.
   at::Tensor Known(const at::Tensor& twin) const;
 
+  // How a quantised tensor's integers stand for numbers; none for other tensors.
+  std::optional<Quantiser> QuantiserOf(const at::Tensor& tensor) const;
+
   // The meta tensor that stands for a known CPU tensor.
   at::Tensor Twin(const at::Tensor& known);
 
  private:
   bool RunStructural(const torch::jit::Node* node);
   void RunOperator(const torch::jit::Node* node);
+  bool RunQuantised(const torch::jit::Node* node);
   std::vector<c10::IValue> Call(const torch::jit::Node* node, std::vector<c10::IValue> inputs);
   c10::IValue WithTwins(const c10::IValue& value);
   void SetOutputs(const torch::jit::Node* node, std::vector<c10::IValue> outputs);
@@ -44,6 +53,8 @@ class Evaluator {
   std::vector<c10::IValue> inputs_;
   std::unordered_map<c10::TensorImpl*, at::Tensor> twins_;  // known -> twin
   std::unordered_map<c10::TensorImpl*, at::Tensor> known_;  // twin -> known
+  // The tensors are kept, so that no other one takes their address.
+  std::unordered_map<c10::TensorImpl*, std::pair<at::Tensor, Quantiser>> quantisers_;
 };
 
 // Calls `visit` for each defined tensor in a value: itself, or in lists and tuples of any depth.

@@ -6,6 +6,7 @@
 
 #include "convert/context.h"
 #include "convert/evaluator.h"
+#include "convert/quantised.h"
 #include "convert/source.h"
 
 namespace torch_tvm::convert {
@@ -34,7 +35,7 @@ std::string Summary(const std::vector<Refusal>& refusals) {
   return text;
 }
 
-class Lowering {
+class Lowering : public Surroundings {
  public:
   Lowering(const torch::jit::Graph& graph, const LowerOptions& options)
       : graph_(graph), options_(options) {}
@@ -50,6 +51,7 @@ class Lowering {
  private:
   void AddInput(size_t index, const c10::IValue& input, InputKind kind);
   void AddWeight(const Value* value, const at::Tensor& tensor, WeightSource source);
+  Expr WeightExpr(const std::string& name, const at::Tensor& tensor, WeightSource source);
   void LowerConstant(const Node* node);
   void LowerNode(const Node* node);
   void LowerBlock(const torch::jit::Block* block) {
@@ -59,6 +61,7 @@ class Lowering {
   void LowerLoop(const Node* node);
   bool SetFrom(c10::ArrayRef<const Value*> values, c10::ArrayRef<const Value*> sources);
   void Convert(const Node* node, const std::vector<at::Tensor>& fresh);
+  bool TakesQuantised() const;
   Results CallConverter(const Node* node, const std::vector<at::Tensor>& fresh);
   std::vector<Expr> AddOutputs();
   void AddRuntimeRefusals(const Node* node, const Context& context);
@@ -67,8 +70,8 @@ class Lowering {
   relay::TensorType TypeOf(const at::Tensor& tensor) const {
     return {IntArray(tensor.sizes().vec()), ToRelay(tensor.scalar_type())};
   }
-  relay::Var MakeParameter(const Value* value, const at::Tensor& tensor) const {
-    return relay::MakeVar(value->debugName(), TypeOf(tensor));
+  relay::Var MakeParameter(const std::string& name, const at::Tensor& tensor) const {
+    return relay::MakeVar(name, TypeOf(tensor));
   }
   bool HasExpr(const at::Tensor& tensor) const {
     return exprs_.count(tensor.unsafeGetTensorImpl()) != 0;
@@ -77,7 +80,12 @@ class Lowering {
     kept_.push_back(tensor);
     exprs_.insert_or_assign(tensor.unsafeGetTensorImpl(), std::move(expr));
   }
-  Expr ExprOf(const at::Tensor& tensor);
+  Expr ExprOf(const at::Tensor& tensor) override;
+  Expr WeightOf(const at::Tensor& data) override { return WeightExpr("weight", data, {-1, data}); }
+  TensorInfo InfoOf(const at::Tensor& tensor) const override {
+    return {tensor.scalar_type(), tensor.sizes().vec(), tensor.strides().vec(),
+            evaluator_.QuantiserOf(tensor)};
+  }
   void Refuse(const Node* node, std::string reason) {
     refusals_.push_back({OperatorName(node), std::move(reason), SourceOf(node), node});
   }
@@ -100,14 +108,15 @@ class Lowering {
 
 void Lowering::AddWeight(const Value* value, const at::Tensor& tensor, WeightSource source) {
   const at::Tensor meta = MetaLike(tensor);
-  if (options_.weights_as_constants) {
-    SetExpr(meta, CarriedConstant(tensor));
-  } else {
-    weight_vars_.push_back(MakeParameter(value, tensor));
-    weights_.push_back(std::move(source));
-    SetExpr(meta, weight_vars_.back());
-  }
+  SetExpr(meta, WeightExpr(value->debugName(), tensor, std::move(source)));
   evaluator_.Set(value, meta);
+}
+
+Expr Lowering::WeightExpr(const std::string& name, const at::Tensor& tensor, WeightSource source) {
+  if (options_.weights_as_constants) return CarriedConstant(tensor);
+  weight_vars_.push_back(MakeParameter(name, tensor));
+  weights_.push_back(std::move(source));
+  return weight_vars_.back();
 }
 
 void Lowering::AddInput(size_t index, const c10::IValue& input, InputKind kind) {
@@ -128,7 +137,7 @@ void Lowering::AddInput(size_t index, const c10::IValue& input, InputKind kind) 
     const auto position = static_cast<int64_t>(index);
     if (kind == InputKind::kWeight) return AddWeight(value, tensor, {position, {}});
     const at::Tensor meta = MetaLike(tensor);
-    input_vars_.push_back(MakeParameter(value, tensor));
+    input_vars_.push_back(MakeParameter(value->debugName(), tensor));
     inputs_.push_back(position);
     input_infos_.push_back(InfoOf(tensor));
     SetExpr(meta, input_vars_.back());
@@ -238,12 +247,21 @@ void Lowering::LowerNode(const Node* node) {
   if (!fresh.empty()) Convert(node, fresh);
 }
 
+// Whether an input of the node that was evaluated last is quantised.
+bool Lowering::TakesQuantised() const {
+  bool found = false;
+  for (const c10::IValue& input : evaluator_.inputs()) {
+    ForEachTensor(input, [&](const at::Tensor& tensor) {
+      found = found || evaluator_.QuantiserOf(tensor).has_value();
+    });
+  }
+  return found;
+}
+
 Results Lowering::CallConverter(const Node* node, const std::vector<at::Tensor>& fresh) {
   bool empty = true;
   for (const at::Tensor& tensor : fresh) empty = empty && tensor.numel() == 0;
-  Context context(
-      node, evaluator_.inputs(), fresh, [this](const at::Tensor& tensor) { return ExprOf(tensor); },
-      SpanOf(node));
+  Context context(node, evaluator_.inputs(), fresh, *this, SpanOf(node));
   if (empty) {
     std::vector<Expr> zeros;
     for (const at::Tensor& tensor : fresh) {
@@ -253,7 +271,8 @@ Results Lowering::CallConverter(const Node* node, const std::vector<at::Tensor>&
     }
     return zeros;
   }
-  const auto converter = FindConverter(node);
+  const Converter own = TakesQuantised() ? FindQuantisedConverter(OperatorName(node)) : Converter();
+  const Converter converter = own ? own : FindConverter(node);
   if (!converter) context.Refuse("no converter is registered for it");
   Results results = converter(context);
   if (results.exprs.size() != fresh.size()) {
@@ -302,6 +321,10 @@ std::vector<Expr> Lowering::AddOutputs() {
       try {
         results.push_back(ExprOf(value.toTensor()));
         outputs_.push_back({true, {}, InfoOf(value.toTensor())});
+        if (outputs_.back().info.quantiser) {
+          Refuse(graph_.return_node(),
+                 "output " + output->debugName() + " is quantised; groups give other tensors only");
+        }
       } catch (const Refused& refused) {
         Refuse(graph_.return_node(), "output " + output->debugName() + ": " + refused.what());
       }

@@ -241,6 +241,9 @@ std::shared_ptr<const Compiled> Compile(const Source& source, c10::ArrayRef<c10:
   RECORD_FUNCTION("tvm::compile", {});
   const CompileClock clock;
   auto result = std::make_shared<Compiled>();
+  for (const c10::IValue& input : inputs) {
+    if (input.isObject()) result->objects.push_back(input);
+  }
   Build(source, inputs, partitions, result.get());
   runtime::TrimHeap();
   return result;

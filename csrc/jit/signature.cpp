@@ -21,7 +21,8 @@ enum class Tag : int64_t {
   kFloatList,
   kBoolList,
   kString,
-  kDevice
+  kDevice,
+  kObject
 };
 
 constexpr int64_t Head(Tag tag, int64_t detail = 0) {
@@ -87,6 +88,11 @@ const char* SignatureReader::Add(const c10::IValue& value) {
     AddWord(Head(Tag::kDevice));
   } else if (value.isList()) {
     return AddList(value);
+  } else if (value.isObject()) {
+    // Packed weights (Roles). They count by identity: what is compiled for them holds them
+    // (Compiled::objects), so that nothing else can take their address.
+    AddWord(Head(Tag::kObject));
+    AddWord(reinterpret_cast<int64_t>(&value.toObjectRef()));
   } else {
     return "is neither a tensor nor a number, string, device or list of numbers";
   }

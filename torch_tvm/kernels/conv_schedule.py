@@ -166,4 +166,5 @@ def as_matmul(w: Conv2d) -> matmul.Matmul:
         MatrixView((w.output_pixels, w.filters), ("m", "n")),
         packed=True,
         dtype=w.dtype,
+        quads=w.quads,
     )
