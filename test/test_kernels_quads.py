@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from kernel_runs import get_target
+
 from torch_tvm.kernels import matmul
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.module import compile_kernels

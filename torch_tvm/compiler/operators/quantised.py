@@ -118,7 +118,7 @@ def _shifted(call: Lowering, value: relax.Expr, zero_point: int) -> relax.Expr:
 
 def _padded_image(call: Lowering, zero_point: int, groups: int) -> tuple[relax.Expr, list[int]]:
     """Pad an image with what stands for zero and its channels to whole quads; return the padding that is left."""
-    top, left, bottom, right = padding = [int(size) for size in call.attrs["padding"]]
+    padding = [int(size) for size in call.attrs["padding"]]  # top, left, bottom, right
     channels = -call.shape()[1] % BYTES if groups == 1 else 0
     border = [0, 0, 0, 0] if zero_point == 0 else padding
     if zero_point != 0:
