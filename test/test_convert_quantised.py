@@ -61,7 +61,7 @@ def check_quanta(module: nn.Module | Callable[..., Tensor], scale: float, *input
     assert (quanta != 0).sum() <= 0.01 * quanta.numel()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     rows=st.sampled_from([(1,), (5,), (2, 3)]),
     sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -152,7 +152,7 @@ class Images(nn.Module):
         return torch.cat(both, 1)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     channels=st.sampled_from([1, 3, 4, 8, 10]),
     filters=st.sampled_from([1, 5, 16, 33]),
@@ -224,6 +224,41 @@ def test_arithmetic_and_views(dtype: torch.dtype) -> None:
     assert (quanta != 0).sum() <= 0.01 * quanta.numel()
 
 
+@pytest.mark.parametrize("dtype", [torch.quint8, torch.qint8])
+def test_activations_and_joins(dtype: torch.dtype) -> None:
+    def function(x: Tensor, y: Tensor) -> Tensor:
+        a = torch.quantize_per_tensor(x, 0.031, 7, dtype)
+        b = torch.quantize_per_tensor(y, 0.05, 3, dtype)
+        parts = [
+            quantized.hardswish(a, 0.02, 11),
+            quantized.leaky_relu(a, 0.1, False, 0.03, 50),
+            quantized.relu6(a),
+            quantized.cat([a, b], 1, 0.05, 3),
+            quantized.cat([a, b], -1, None, None),
+        ]
+        return torch.cat([part.int_repr().float().flatten() for part in parts])
+
+    x, y = torch.randn(2, 3, 5) * 3, torch.randn(2, 3, 5) * 3
+    with torch_tvm.disabled():
+        expected = function(x, y)
+
+    def representation(x: Tensor, y: Tensor) -> Tensor:
+        """The same without int_repr, which is not converted."""
+        a = torch.quantize_per_tensor(x, 0.031, 7, dtype)
+        b = torch.quantize_per_tensor(y, 0.05, 3, dtype)
+        parts = [
+            quantized.hardswish(a, 0.02, 11).dequantize() / 0.02 + 11,
+            quantized.leaky_relu(a, 0.1, False, 0.03, 50).dequantize() / 0.03 + 50,
+            quantized.relu6(a).dequantize() / 0.031 + 7,
+            quantized.cat([a, b], 1, 0.05, 3).dequantize() / 0.05 + 3,
+            quantized.cat([a, b], -1, None, None).dequantize() / 0.031 + 7,
+        ]
+        return torch.cat([part.flatten() for part in parts])
+
+    got, _ = run(representation, x, y)
+    assert torch.equal(got.round(), expected)
+
+
 def quantise(x: Tensor) -> Tensor:
     return torch.quantize_per_tensor(x, 0.1, 5, torch.quint8)
 
@@ -236,7 +271,6 @@ def quantise(x: Tensor) -> Tensor:
             lambda x: torch.quantize_per_tensor(x, 0.1, 5, torch.qint32).dequantize(),
             "dtype=.*quint8 and qint8",
         ),
-        (quantise, "is quantised; groups give other tensors only"),
     ],
 )
 def test_refusals(function: Callable[[Tensor], Tensor], reason: str) -> None:
@@ -252,10 +286,34 @@ def test_refusals(function: Callable[[Tensor], Tensor], reason: str) -> None:
     assert re.search(reason, reasons)
 
 
-def test_inputs_that_are_quantised_are_left_to_pytorch() -> None:
-    with torch_tvm.enabled(min_group_size=1), torch.no_grad():
-        traced = torch.jit.trace(lambda q: q.dequantize() + 1, quantise(torch.randn(3)), check_trace=False)
+def test_quantised_tensors_enter_and_leave_groups() -> None:
+    """Quantisers are part of a signature, and of results; views and parts of tensors come as they are."""
+
+    def function(q: Tensor) -> tuple[Tensor, Tensor]:
+        return quantized.add(q, q, 0.3, 9), torch.relu(q).dequantize() + 1
+
+    whole = torch.randn(4, 5, 3, 3) * 3
+    with torch_tvm.enabled(strict=True, min_group_size=1), torch.no_grad():
+        traced = torch.jit.trace(function, quantise(whole), check_trace=False)
         torch_tvm.reset_stats()
-        q = quantise(torch.randn(3))
-        assert torch.equal(traced(q), q.dequantize() + 1)
-        assert any("is quantised" in reason for reason in torch_tvm.stats()["fallback_reasons"])
+        for scale, dtype in [(0.1, torch.quint8), (0.2, torch.quint8), (0.1, torch.qint8)]:
+            q = torch.quantize_per_tensor(whole, scale, 5, dtype)
+            for x in (q, q[1:, 2:4], q.contiguous(memory_format=torch.channels_last)):
+                (got, floats), (expected, expected_floats) = traced(x), function(x)
+                assert (got.dtype, got.q_scale(), got.q_zero_point()) == (dtype, 0.3, 9)
+                assert got.stride() == expected.stride()
+                assert torch.equal(got.int_repr(), expected.int_repr())
+                assert torch.equal(floats, expected_floats)
+        assert torch_tvm.stats()["compiled"] == 2 * 9  # for each of the two results
+        assert torch_tvm.stats()["fallbacks"] == 0
+
+
+def test_tensors_that_are_quantised_otherwise_are_left_to_pytorch() -> None:
+    per_channel = torch.quantize_per_channel(
+        torch.randn(3, 2), torch.rand(3) + 0.1, torch.zeros(3), 0, torch.qint8
+    )
+    with torch_tvm.enabled(min_group_size=1), torch.no_grad():
+        traced = torch.jit.trace(lambda q: q.dequantize() + 1, per_channel, check_trace=False)
+        torch_tvm.reset_stats()
+        assert torch.equal(traced(per_channel), per_channel.dequantize() + 1)
+        assert any("quantised per channel" in reason for reason in torch_tvm.stats()["fallback_reasons"])

@@ -61,8 +61,9 @@ std::string FirstLine(const std::string& message) { return message.substr(0, mes
 }  // namespace
 
 at::Tensor MetaLike(const at::Tensor& tensor) {
-  return at::empty_strided(tensor.sizes(), tensor.strides(),
-                           tensor.options().device(c10::kMeta).requires_grad(false));
+  return at::empty_strided(
+      tensor.sizes(), tensor.strides(),
+      at::TensorOptions(c10::kMeta).dtype(c10::toUnderlying(tensor.scalar_type())));
 }
 
 at::Tensor Evaluator::Known(const at::Tensor& twin) const {
@@ -94,6 +95,10 @@ c10::IValue Evaluator::WithTwins(const c10::IValue& value) {
   return list;
 }
 
+void Evaluator::SetQuantiser(const at::Tensor& tensor, const Quantiser& quantiser) {
+  quantisers_.insert_or_assign(tensor.unsafeGetTensorImpl(), std::pair(tensor, quantiser));
+}
+
 std::optional<Quantiser> Evaluator::QuantiserOf(const at::Tensor& tensor) const {
   const auto found = quantisers_.find(tensor.unsafeGetTensorImpl());
   if (found == quantisers_.end()) return std::nullopt;
@@ -113,10 +118,8 @@ bool Evaluator::RunQuantised(const Node* node) {
   if (!result) return false;
   if (result->quantiser) {
     for (const c10::IValue& output : result->outputs) {
-      ForEachTensor(output, [&](const at::Tensor& tensor) {
-        quantisers_.insert_or_assign(tensor.unsafeGetTensorImpl(),
-                                     std::pair(tensor, *result->quantiser));
-      });
+      ForEachTensor(output,
+                    [&](const at::Tensor& tensor) { SetQuantiser(tensor, *result->quantiser); });
     }
   }
   SetOutputs(node, std::move(result->outputs));

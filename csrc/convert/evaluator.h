@@ -37,6 +37,7 @@ class Evaluator {
 
   // How a quantised tensor's integers stand for numbers; none for other tensors.
   std::optional<Quantiser> QuantiserOf(const at::Tensor& tensor) const;
+  void SetQuantiser(const at::Tensor& tensor, const Quantiser& quantiser);
 
   // The meta tensor that stands for a known CPU tensor.
   at::Tensor Twin(const at::Tensor& known);
@@ -69,7 +70,8 @@ void ForEachTensor(const c10::IValue& value, const Visit& visit) {
   }
 }
 
-// A tensor on the meta device with the sizes, strides and dtype of `tensor`.
+// A tensor on the meta device with the sizes, strides and dtype of `tensor`; that of the integers
+// if it is quantised.
 at::Tensor MetaLike(const at::Tensor& tensor);
 
 }  // namespace torch_tvm::convert

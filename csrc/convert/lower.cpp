@@ -135,11 +135,16 @@ void Lowering::AddInput(size_t index, const c10::IValue& input, InputKind kind) 
   const at::Tensor& tensor = input.toTensor();
   try {
     const auto position = static_cast<int64_t>(index);
-    if (kind == InputKind::kWeight) return AddWeight(value, tensor, {position, {}});
+    if (kind == InputKind::kWeight && !tensor.is_quantized()) {
+      return AddWeight(value, tensor, {position, {}});
+    }
     const at::Tensor meta = MetaLike(tensor);
-    input_vars_.push_back(MakeParameter(value->debugName(), tensor));
+    if (tensor.is_quantized()) {
+      evaluator_.SetQuantiser(meta, {tensor.q_scale(), tensor.q_zero_point()});
+    }
+    input_vars_.push_back(MakeParameter(value->debugName(), meta));
     inputs_.push_back(position);
-    input_infos_.push_back(InfoOf(tensor));
+    input_infos_.push_back(InfoOf(meta));
     SetExpr(meta, input_vars_.back());
     evaluator_.Set(value, meta);
   } catch (const Refused& refused) {
@@ -321,10 +326,6 @@ std::vector<Expr> Lowering::AddOutputs() {
       try {
         results.push_back(ExprOf(value.toTensor()));
         outputs_.push_back({true, {}, InfoOf(value.toTensor())});
-        if (outputs_.back().info.quantiser) {
-          Refuse(graph_.return_node(),
-                 "output " + output->debugName() + " is quantised; groups give other tensors only");
-        }
       } catch (const Refused& refused) {
         Refuse(graph_.return_node(), "output " + output->debugName() + ": " + refused.what());
       }

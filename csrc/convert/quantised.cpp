@@ -4,6 +4,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <string>
 #include <unordered_map>
@@ -183,6 +185,9 @@ Converter Convolution(bool relu) {
     const Operand data = ctx.Tensor("qx");
     const QuantisedConvolution conv = UnpackConv2d(ctx.Value("packed_weight"));
     const Sizes sizes = conv.weight.values.sizes().vec();
+    if (conv.weight.zero_points.any().item<bool>()) {
+      ctx.Refuse("packed_weight has zero points other than 0; symmetric weights are converted");
+    }
     const QuantiserExprs input = Of(ctx, data);
     const WeightExprs carried = Carry(ctx, conv.weight);
     Sizes padding = conv.padding;  // top and left, bottom and right
@@ -214,6 +219,57 @@ Converter Binary(const char* op, bool relu) {
                                       right.zero_point, output.scale, output.zero_point});
     return relu ? ClipAtZero(ctx, result, known, ctx.Result().dtype) : result;
   };
+}
+
+Results Concatenate(Context& ctx) {
+  std::vector<Expr> parts, scales, zero_points;
+  for (const Operand& part : ctx.Tensors("qx")) {
+    const QuantiserExprs quantiser = Of(ctx, part);
+    parts.push_back(part.expr);
+    scales.push_back(quantiser.scale);
+    zero_points.push_back(quantiser.zero_point);
+  }
+  const auto rank = static_cast<int64_t>(ctx.Result().sizes.size());
+  const auto tuple = [](const std::vector<Expr>& fields) {
+    return relay::Tuple(ffi::Array<Expr>(fields.begin(), fields.end()));
+  };
+  const QuantiserExprs output = Known(ctx, *ctx.Result().quantiser);
+  return ctx.Call(
+      "qnn.concatenate",
+      {tuple(parts), tuple(scales), tuple(zero_points), output.scale, output.zero_point},
+      {{"axis", ctx.Dim("dim", rank)}});
+}
+
+// The integers of what lies between 0 and 6.
+Results Relu6(Context& ctx) {
+  const Operand input = ctx.Tensor("qx");
+  const Quantiser quantiser = *input.info.quantiser;
+  const auto scale = static_cast<float>(quantiser.scale);
+  const double six =
+      std::nearbyint(6.0F * (1.0F / scale)) + static_cast<double>(quantiser.zero_point);
+  const double most = input.dtype() == ScalarType::Byte ? 255 : 127;
+  return ctx.Call(
+      "clip", {input.expr},
+      {{"a_min", static_cast<double>(quantiser.zero_point)}, {"a_max", std::min(six, most)}});
+}
+
+// A function of what the integers stand for.
+Converter Unary(const char* name, std::function<Expr(const Context&, const Term&)> function) {
+  return [name, function = std::move(function)](Context& ctx) -> Results {
+    const Operand input = ctx.Tensor(name);
+    const Term value(ctx, DequantiseBy(ctx, input.expr, Of(ctx, input)), kFloat);
+    return QuantiseBy(ctx, function(ctx, value), Given(ctx, "output_scale", "output_zero_point"),
+                      input.dtype());
+  };
+}
+
+Expr Hardswish(const Context& ctx, const Term& x) {
+  const Expr gate = ctx.Call("clip", {(x + 3).expr}, {{"a_min", 0.0}, {"a_max", 6.0}});
+  return (x * Term(ctx, gate, kFloat) / 6).expr;
+}
+
+Expr LeakyRelu(const Context& ctx, const Term& x) {
+  return ctx.Call("nn.leaky_relu", {x.expr}, {{"alpha", ctx.Scalar("negative_slope").toDouble()}});
 }
 
 Results QuantisedRelu(Context& ctx) {
@@ -251,14 +307,18 @@ const Registrar kQuantised({
     {"aten::quantize_per_tensor", QuantisePerTensor},
     {"quantized::add", Binary("qnn.add", false)},
     {"quantized::add_relu", Binary("qnn.add", true)},
+    {"quantized::cat", Concatenate},
     {"quantized::conv2d.new", Convolution(false)},
     {"quantized::conv2d_relu.new", Convolution(true)},
+    {"quantized::hardswish", Unary("input", Hardswish)},
+    {"quantized::leaky_relu", Unary("qx", LeakyRelu), RequireFalse("inplace")},
     {"quantized::linear", Linear(false)},
     {"quantized::linear_dynamic", LinearDynamic(false)},
     {"quantized::linear_relu", Linear(true)},
     {"quantized::linear_relu_dynamic", LinearDynamic(true)},
     {"quantized::mul", Binary("qnn.mul", false)},
     {"quantized::mul_relu", Binary("qnn.mul", true)},
+    {"quantized::relu6", Relu6, RequireFalse("inplace")},
 });
 
 }  // namespace

@@ -22,7 +22,9 @@ class Arguments {
   const c10::IValue& operator[](const char* name) const {
     return inputs_.at(static_cast<size_t>(*schema_.argumentIndexWithName(name)));
   }
+  bool Has(const char* name) const { return schema_.argumentIndexWithName(name).has_value(); }
   at::Tensor Tensor(const char* name) const { return (*this)[name].toTensor(); }
+  bool IsQuantised(const at::Tensor& tensor) const { return quantiser_of_(tensor).has_value(); }
   // A tensor that has to be quantised: its integers.
   at::Tensor Integers(const char* name) const {
     TORCH_CHECK(quantiser_of_(Tensor(name)), name, " is not quantised");
@@ -111,6 +113,29 @@ Outputs Binary(const Arguments& arguments) {
           arguments.Given("scale", "zero_point")};
 }
 
+// One tensor in, one of its sizes out; another quantiser if the schema has one.
+Outputs Unary(const Arguments& arguments) {
+  const char* name = arguments.Has("qx") ? "qx" : "input";
+  const at::Tensor input = arguments.Integers(name);
+  const Quantiser quantiser = arguments.Has("output_scale")
+                                  ? arguments.Given("output_scale", "output_zero_point")
+                                  : arguments.Of(input);
+  return {{Empty(input.sizes(), input.scalar_type(), input.suggest_memory_format())}, quantiser};
+}
+
+Outputs Concatenate(const Arguments& arguments) {
+  const std::vector<at::Tensor> parts = arguments["qx"].toTensorVector();
+  TORCH_CHECK(!parts.empty(), "qx is empty");
+  for (const at::Tensor& part : parts) {
+    TORCH_CHECK(arguments.IsQuantised(part) && part.scalar_type() == parts[0].scalar_type(),
+                "qx has tensors that are not quantised, or are of different dtypes");
+  }
+  Quantiser quantiser = arguments.Of(parts[0]);
+  if (!arguments["scale"].isNone()) quantiser.scale = arguments["scale"].toDouble();
+  if (!arguments["zero_point"].isNone()) quantiser.zero_point = arguments["zero_point"].toInt();
+  return {{at::cat(parts, arguments["dim"].toInt())}, quantiser};
+}
+
 // Operators whose results are quantised as their argument is; what they do with sizes and strides
 // does not depend on the dtype.
 const std::unordered_set<std::string>& KeepQuantiser() {
@@ -144,14 +169,18 @@ const std::unordered_map<std::string, Rule>& Rules() {
       {"aten::quantize_per_tensor", Quantise},
       {"quantized::add", Binary},
       {"quantized::add_relu", Binary},
+      {"quantized::cat", Concatenate},
       {"quantized::conv2d.new", Convolution},
       {"quantized::conv2d_relu.new", Convolution},
+      {"quantized::hardswish", Unary},
+      {"quantized::leaky_relu", Unary},
       {"quantized::linear", Linear},
       {"quantized::linear_dynamic", LinearDynamic},
       {"quantized::linear_relu", Linear},
       {"quantized::linear_relu_dynamic", LinearDynamic},
       {"quantized::mul", Binary},
       {"quantized::mul_relu", Binary},
+      {"quantized::relu6", Unary},
   };
   return rules;
 }

@@ -1,6 +1,6 @@
 #include "jit/signature.h"
 
-#include <ATen/core/Tensor.h>
+#include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
 #include <bit>
@@ -122,6 +122,10 @@ const char* SignatureReader::AddTensor(const at::Tensor& tensor) {
   AddWord(Head(Tag::kTensor, layout | dtype << 8 | tensor.dim() << 16));
   for (const int64_t size : tensor.sizes()) AddWord(size);
   if ((layout & (kContiguous | kChannelsLast | kChannelsLast3d)) == 0) AddStrides(tensor);
+  if (tensor.is_quantized()) {
+    AddWord(std::bit_cast<int64_t>(tensor.q_scale()));
+    AddWord(tensor.q_zero_point());
+  }
   needs_grad_ |= tensor.requires_grad();
   return nullptr;
 }

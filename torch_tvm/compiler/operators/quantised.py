@@ -13,6 +13,7 @@ from tvm.relax import op
 
 from torch_tvm.kernels.quads import BYTES
 
+from ..rewrite import is_constant
 from . import te_operators
 from .registry import Lowering, lowers
 
@@ -180,11 +181,11 @@ def _parameters(call: Lowering, first: int) -> list[relax.Expr]:
     return [call.args[first], call.args[first + 1]]
 
 
-def _real(call: Lowering, index: int, scale: relax.Expr, zero_point: relax.Expr) -> relax.Expr:
-    """Return what a quantised operand stands for."""
+def _real(call: Lowering, value: relax.Expr, scale: relax.Expr, zero_point: relax.Expr) -> relax.Expr:
+    """Return what a quantised value stands for."""
     shifted = call.emit(
         op.subtract(
-            call.emit(op.astype(call.args[index], "int32")),
+            call.emit(op.astype(value, "int32")),
             zero_point if call.dtype(zero_point) == "int32" else call.emit(op.astype(zero_point, "int32")),
         )
     )
@@ -199,7 +200,7 @@ def _requantised(call: Lowering, value: relax.Expr) -> relax.Expr:
 
 @lowers("qnn.add", "qnn.subtract")
 def _lower_add(call: Lowering) -> relax.Expr:
-    left, right = (_real(call, i, *_parameters(call, 2 + 2 * i)) for i in range(2))
+    left, right = (_real(call, call.args[i], *_parameters(call, 2 + 2 * i)) for i in range(2))
     make = op.add if call.name == "qnn.add" else op.subtract
     return _requantised(call, call.emit(make(left, right)))
 
@@ -208,8 +209,29 @@ def _lower_add(call: Lowering) -> relax.Expr:
 def _lower_mul(call: Lowering) -> relax.Expr:
     """Multiply the integers, which is exact, then rescale once."""
     one = relax.const(1.0, "float32")
-    left, right = (_real(call, i, one, call.args[3 + 2 * i]) for i in range(2))
+    left, right = (_real(call, call.args[i], one, call.args[3 + 2 * i]) for i in range(2))
     scale = call.emit(op.multiply(call.args[2], call.args[4]))
     ratio = call.emit(op.divide(scale, call.args[6]))
     product = call.emit(op.multiply(left, right))
     return _quantise(call, call.emit(op.multiply(product, ratio)), call.args[7], call.dtype())
+
+
+@lowers("qnn.concatenate")
+def _lower_concatenate(call: Lowering) -> relax.Expr:
+    """Rescale the parts that are quantised otherwise than the result, then put all side by side."""
+    parts, scales, zero_points = (call.fields(i) for i in range(3))
+    result = call.args[3:5]
+    inverse = call.emit(op.divide(relax.const(1.0, "float32"), result[0]))
+    placed = []
+    for part, scale, zero_point in zip(parts, scales, zero_points, strict=True):
+        own = (scale, zero_point)
+        if all(_same_constant(one, other) for one, other in zip(own, result, strict=True)):
+            placed.append(part)
+            continue
+        scaled = call.emit(op.multiply(_real(call, part, scale, zero_point), inverse))
+        placed.append(call.emit(_quantise(call, scaled, result[1], call.dtype(part))))
+    return op.concat(placed, call.axis(rank=call.rank(parts[0])))
+
+
+def _same_constant(one: relax.Expr, other: relax.Expr) -> bool:
+    return is_constant(one) and is_constant(other) and bool((one.value.numpy() == other.value.numpy()).all())
