@@ -48,7 +48,9 @@ def _resnet18() -> Case:
     torch.manual_seed(0)
     network = QuantisableResNet((2, 2, 2, 2)).eval()
     quantised = quantise_statically(network, [torch.rand(2, 3, 224, 224) for _ in range(4)])
-    return Case(network, quantised, torch.rand(1, 3, 224, 224), float(quantised.fc.scale))
+    scale = quantised.get_submodule("fc").scale
+    assert isinstance(scale, float)
+    return Case(network, quantised, torch.rand(1, 3, 224, 224), scale)
 
 
 CASES: dict[str, Callable[[], Case]] = {"bert": _bert, "resnet18": _resnet18}

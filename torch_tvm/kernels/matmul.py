@@ -149,9 +149,7 @@ def cycles(workload: Matmul, rows: int, vectors: int, lanes: int) -> float:
 def _weight_bytes(workload: Matmul) -> int:
     """Bytes of the right operand."""
     matrices = math.prod(workload.batch[axis] for axis in _packed_batch(workload))
-    # Of a network in bytes as many weights are cold as of one in floats, though they are a quarter as large.
-    element = tir.element_bytes(workload.dtype) * (quads.BYTES if workload.quads else 1)
-    return matrices * workload.n * workload.k * element
+    return matrices * workload.n * workload.k * quads.bytes_in_floats(workload)
 
 
 def _packed_batch(workload: Matmul) -> list[str]:

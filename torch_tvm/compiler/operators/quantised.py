@@ -173,7 +173,7 @@ def _lower_conv2d(call: Lowering) -> relax.Expr:
     exact = inputs * kernel[0] * kernel[1] * 255 * 128 < 2**24
     if inputs == 1 and exact:
         operands = [call.emit(op.astype(each, "float32")) for each in (image, weight)]
-        return op.astype(call.emit(convolve(*operands, "float32")), "int32")
+        return op.astype(call.emit(convolve(operands[0], operands[1], "float32")), "int32")
     return convolve(image, call.emit(op.astype(weight, "int32")), "int32")
 
 
