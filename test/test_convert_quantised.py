@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from convert_checks import operators
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import torch_tvm
+from torch_tvm import relay
 
 quantized = torch.ops.quantized
 
@@ -111,6 +113,20 @@ def test_values_that_have_no_range_are_left_to_pytorch() -> None:
             assert "X has a NaN or an infinity" in reason
         with pytest.raises(RuntimeError, match="min should be less than or equal to max"):
             traced(torch.full((3, 6), float("nan")))
+
+
+def test_relay() -> None:
+    """What is emitted are Relay's quantised operators, which the parser reads again."""
+    conv = quantized.conv2d_prepack(quantised_weight((5, 4, 3, 3)), torch.randn(5), [1, 1], [1, 1], [1, 1], 1)
+    linear = quantized.linear_prepack(quantised_weight((5, 5)), torch.randn(5))
+    dynamic = Packed(linear, lambda x, weights: quantized.linear_dynamic(x, weights, True))
+    for module, x, expected in [
+        (Images(conv, linear, 3, True), torch.randn(1, 4, 6, 6), {"qnn.quantize", "qnn.conv2d", "qnn.dense"}),
+        (dynamic, torch.randn(3, 5), {"min", "max", "qnn.quantize", "qnn.dense", "qnn.dequantize"}),
+    ]:
+        function = torch_tvm.to_relay(module, [x])
+        assert expected <= set(operators(function))
+        assert relay.structural_equal(relay.parse_expr(function.astext()), function)
 
 
 def test_new_weights_take_effect() -> None:
@@ -235,6 +251,7 @@ def test_activations_and_joins(dtype: torch.dtype) -> None:
             quantized.relu6(a),
             quantized.cat([a, b], 1, 0.05, 3),
             quantized.cat([a, b], -1, None, None),
+            torch.cat([a, a[:, 1:]], 1),
         ]
         return torch.cat([part.int_repr().float().flatten() for part in parts])
 
@@ -252,11 +269,35 @@ def test_activations_and_joins(dtype: torch.dtype) -> None:
             quantized.relu6(a).dequantize() / 0.031 + 7,
             quantized.cat([a, b], 1, 0.05, 3).dequantize() / 0.05 + 3,
             quantized.cat([a, b], -1, None, None).dequantize() / 0.031 + 7,
+            torch.cat([a, a[:, 1:]], 1).dequantize() / 0.031 + 7,
         ]
         return torch.cat([part.flatten() for part in parts])
 
     got, _ = run(representation, x, y)
     assert torch.equal(got.round(), expected)
+
+
+class ByBuffers(nn.Module):
+    """Quantises by a scale and a zero point that are buffers, as the graph mode of PyTorch's quantisation has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(0.07))
+        self.register_buffer("point", torch.tensor(9))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.quantize_per_tensor(x, self.scale, self.point, torch.quint8).dequantize() + 1
+
+
+def test_buffers_of_a_frozen_module_are_a_quantiser() -> None:
+    x, module = torch.randn(3, 5) * 4, ByBuffers().eval()
+    with torch_tvm.enabled(min_group_size=1), torch.no_grad():
+        traced = torch.jit.trace(module, x, check_trace=False)
+        torch_tvm.reset_stats()
+        assert torch.equal(torch.jit.freeze(traced)(x), module(x))
+        assert torch_tvm.stats()["fallbacks"] == 0
+        assert torch.equal(traced(x), module(x))
+        assert any("known only at run time" in reason for reason in torch_tvm.stats()["fallback_reasons"])
 
 
 def quantise(x: Tensor) -> Tensor:

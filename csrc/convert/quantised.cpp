@@ -138,8 +138,8 @@ Expr ClipAtZero(const Context& ctx, const Expr& integers, const Quantiser& quant
 }
 
 Results QuantisePerTensor(Context& ctx) {
-  return QuantiseBy(ctx, ctx.Tensor("self").expr, Given(ctx, "scale", "zero_point"),
-                    ctx.Result().dtype);
+  const TensorInfo& result = ctx.Result();
+  return QuantiseBy(ctx, ctx.Tensor("self").expr, Known(ctx, *result.quantiser), result.dtype);
 }
 
 Results Dequantise(Context& ctx) {
@@ -221,9 +221,9 @@ Converter Binary(const char* op, bool relu) {
   };
 }
 
-Results Concatenate(Context& ctx) {
+Results ConcatenateAll(Context& ctx, const std::vector<Operand>& tensors) {
   std::vector<Expr> parts, scales, zero_points;
-  for (const Operand& part : ctx.Tensors("qx")) {
+  for (const Operand& part : tensors) {
     const QuantiserExprs quantiser = Of(ctx, part);
     parts.push_back(part.expr);
     scales.push_back(quantiser.scale);
@@ -238,6 +238,10 @@ Results Concatenate(Context& ctx) {
       "qnn.concatenate",
       {tuple(parts), tuple(scales), tuple(zero_points), output.scale, output.zero_point},
       {{"axis", ctx.Dim("dim", rank)}});
+}
+
+Converter Concatenate(const char* name) {
+  return [=](Context& ctx) { return ConcatenateAll(ctx, ctx.Tensors(name)); };
 }
 
 // The integers of what lies between 0 and 6.
@@ -305,9 +309,10 @@ Results QuantisedMean(Context& ctx) {
 const Registrar kQuantised({
     {"aten::dequantize.self", Dequantise},
     {"aten::quantize_per_tensor", QuantisePerTensor},
+    {"aten::quantize_per_tensor.tensor_qparams", QuantisePerTensor},
     {"quantized::add", Binary("qnn.add", false)},
     {"quantized::add_relu", Binary("qnn.add", true)},
-    {"quantized::cat", Concatenate},
+    {"quantized::cat", Concatenate("qx")},
     {"quantized::conv2d.new", Convolution(false)},
     {"quantized::conv2d_relu.new", Convolution(true)},
     {"quantized::hardswish", Unary("input", Hardswish)},
@@ -326,6 +331,7 @@ const Registrar kQuantised({
 Converter FindQuantisedConverter(const std::string& name) {
   static const std::unordered_map<std::string, Converter> converters = {
       {"aten::adaptive_avg_pool2d", QuantisedAdaptivePool},
+      {"aten::cat", Concatenate("tensors")},
       {"aten::mean.dim", QuantisedMean},
       {"aten::relu", QuantisedRelu},
   };

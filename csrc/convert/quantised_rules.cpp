@@ -48,16 +48,27 @@ at::Tensor Empty(at::IntArrayRef sizes, c10::ScalarType dtype, at::MemoryFormat 
   return at::empty(sizes, at::TensorOptions(c10::kMeta).dtype(dtype).memory_format(format));
 }
 
-Outputs Quantise(const Arguments& arguments) {
+Outputs QuantiseBy(const Arguments& arguments, const Quantiser& quantiser) {
   const at::Tensor self = arguments.Tensor("self");
   const auto dtype = arguments["dtype"].toScalarType();
   TORCH_CHECK(dtype == at::kQUInt8 || dtype == at::kQInt8, "dtype=", dtype,
               "; quint8 and qint8 are converted");
   TORCH_CHECK(self.scalar_type() == at::kFloat, "self is a ", self.scalar_type(),
               " tensor; float ones are quantised");
-  const auto integers = dtype == at::kQUInt8 ? at::kByte : at::kChar;
-  return {{Empty(self.sizes(), integers, self.suggest_memory_format())},
-          arguments.Given("scale", "zero_point")};
+  return {{Empty(self.sizes(), c10::toUnderlying(dtype), self.suggest_memory_format())}, quantiser};
+}
+
+Outputs Quantise(const Arguments& arguments) {
+  return QuantiseBy(arguments, arguments.Given("scale", "zero_point"));
+}
+
+// A quantiser in tensors of one element, as a frozen module holds it.
+Outputs QuantiseByTensors(const Arguments& arguments) {
+  const at::Tensor scale = arguments.Tensor("scale"), zero_point = arguments.Tensor("zero_point");
+  TORCH_CHECK(!scale.is_meta() && !zero_point.is_meta() && scale.numel() == 1,
+              "scale and zero_point are known only at run time; those of a frozen module are "
+              "constants");
+  return QuantiseBy(arguments, {scale.item<double>(), zero_point.item<int64_t>()});
 }
 
 Outputs Dequantise(const Arguments& arguments) {
@@ -123,17 +134,28 @@ Outputs Unary(const Arguments& arguments) {
   return {{Empty(input.sizes(), input.scalar_type(), input.suggest_memory_format())}, quantiser};
 }
 
+// Quantised as the first part, unless the schema has a quantiser.
 Outputs Concatenate(const Arguments& arguments) {
-  const std::vector<at::Tensor> parts = arguments["qx"].toTensorVector();
-  TORCH_CHECK(!parts.empty(), "qx is empty");
+  const char* name = arguments.Has("qx") ? "qx" : "tensors";
+  const std::vector<at::Tensor> parts = arguments[name].toTensorVector();
+  TORCH_CHECK(!parts.empty(), name, " is empty");
   for (const at::Tensor& part : parts) {
-    TORCH_CHECK(arguments.IsQuantised(part) && part.scalar_type() == parts[0].scalar_type(),
-                "qx has tensors that are not quantised, or are of different dtypes");
+    TORCH_CHECK(arguments.IsQuantised(part) && part.scalar_type() == parts[0].scalar_type(), name,
+                " has tensors that are not quantised, or are of different dtypes");
   }
   Quantiser quantiser = arguments.Of(parts[0]);
-  if (!arguments["scale"].isNone()) quantiser.scale = arguments["scale"].toDouble();
-  if (!arguments["zero_point"].isNone()) quantiser.zero_point = arguments["zero_point"].toInt();
+  if (arguments.Has("scale") && !arguments["scale"].isNone()) {
+    quantiser.scale = arguments["scale"].toDouble();
+  }
+  if (arguments.Has("zero_point") && !arguments["zero_point"].isNone()) {
+    quantiser.zero_point = arguments["zero_point"].toInt();
+  }
   return {{at::cat(parts, arguments["dim"].toInt())}, quantiser};
+}
+
+// Whether an operator with a rule is one of plain tensors too.
+bool TakesEither(const std::string& name) {
+  return name == "aten::cat" || name == "aten::dequantize.self";
 }
 
 // Operators whose results are quantised as their argument is; what they do with sizes and strides
@@ -165,8 +187,10 @@ const std::unordered_set<std::string>& KeepQuantiser() {
 
 const std::unordered_map<std::string, Rule>& Rules() {
   static const std::unordered_map<std::string, Rule> rules = {
+      {"aten::cat", Concatenate},
       {"aten::dequantize.self", Dequantise},
       {"aten::quantize_per_tensor", Quantise},
+      {"aten::quantize_per_tensor.tensor_qparams", QuantiseByTensors},
       {"quantized::add", Binary},
       {"quantized::add_relu", Binary},
       {"quantized::cat", Concatenate},
@@ -225,7 +249,7 @@ std::optional<QuantisedOutputs> RunQuantisedByRule(const c10::FunctionSchema& sc
   }
   const std::string name = c10::toString(schema.operator_name());
   const auto rule = Rules().find(name);
-  if (rule != Rules().end() && (quantiser || name != "aten::dequantize.self")) {
+  if (rule != Rules().end() && (quantiser || !TakesEither(name))) {
     return rule->second({schema, inputs, quantiser_of});
   }
   if (!quantiser) return std::nullopt;
