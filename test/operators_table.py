@@ -80,8 +80,6 @@ REASONS = {
     "torchvision::nms": f"{_NO_LIBRARY}; {_SIZES}",
     "torchvision::roi_align": _NO_LIBRARY,
     "torchvision::deform_conv2d": _NO_LIBRARY,
-    "aten::quantize_per_tensor": _QUANTIZED,
-    "aten::dequantize": _QUANTIZED,
     "aten::fbgemm_linear_int8_weight": _QUANTIZED,
     "aten::copy_": _WRITES,
     "aten::__iand__": _WRITES,

@@ -40,7 +40,8 @@ def test_every_operator_has_the_status_that_is_written() -> None:
         ("aten::relu_", table.CONVERTED, "as `aten::relu`, where nothing outside sees the write"),
         ("aten::size", table.STRUCTURAL, table.STRUCTURAL_NODES["aten::size"]),
         ("aten::randn", table.REFUSED, "random"),
-        ("quantized::linear", table.REFUSED, "quantised: not yet"),
+        ("quantized::linear", table.CONVERTED, ""),
+        ("quantized::conv_transpose2d", table.REFUSED, "quantised: not yet"),
         ("aten::no_such_operator", table.REFUSED, "no converter"),
     ],
 )

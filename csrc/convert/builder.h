@@ -16,12 +16,11 @@ struct Capture {
   Expr outer;
 };
 
-class Builder {
+// Within a function, the expression of a tensor from outside becomes a captured variable.
+class Builder : public Surroundings {
  public:
   virtual ~Builder() = default;
   virtual Evaluator& evaluator() = 0;
-  // Expressions of tensors. Within a function, one from outside becomes a captured variable.
-  virtual Expr ExprOf(const at::Tensor& tensor) = 0;
   virtual void SetExpr(const at::Tensor& tensor, Expr expr) = 0;
   virtual void EnterFunction() = 0;
   virtual std::vector<Capture> LeaveFunction() = 0;

@@ -47,20 +47,16 @@ Sizes Permuted(const Sizes& sizes, const Sizes& axes) {
 
 int64_t TensorInfo::numel() const { return Product(sizes); }
 
-TensorInfo InfoOf(const at::Tensor& tensor) {
-  return {tensor.scalar_type(), tensor.sizes().vec(), tensor.strides().vec()};
-}
-
 relay::Constant CarriedConstant(const at::Tensor& tensor) {
   const at::Tensor plain = tensor.detach().contiguous().resolve_neg().resolve_conj();
   return relay::MakeConstant(ffi::Tensor::FromDLPack(at::toDLPack(plain)));
 }
 
 Context::Context(const torch::jit::Node* node, const std::vector<c10::IValue>& inputs,
-                 const std::vector<at::Tensor>& outputs, ExprOf expr_of,
+                 const std::vector<at::Tensor>& outputs, Surroundings& surroundings,
                  ffi::Optional<relay::Span> span)
-    : node_(node), inputs_(inputs), expr_of_(std::move(expr_of)), span_(std::move(span)) {
-  for (const at::Tensor& output : outputs) results_.push_back(InfoOf(output));
+    : node_(node), inputs_(inputs), surroundings_(surroundings), span_(std::move(span)) {
+  for (const at::Tensor& output : outputs) results_.push_back(surroundings.InfoOf(output));
 }
 
 void Context::Refuse(const std::string& reason) const { throw Refused(reason); }

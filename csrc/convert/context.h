@@ -5,7 +5,6 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/Scalar.h>
 
-#include <functional>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -32,8 +31,6 @@ struct Operand {
   int64_t rank() const { return info.rank(); }
 };
 
-TORCH_TVM_API TensorInfo InfoOf(const at::Tensor& tensor);
-
 // One expression for each tensor that the node gives, lists flattened in order.
 struct Results {
   std::vector<Expr> exprs;
@@ -46,11 +43,25 @@ class TORCH_TVM_API Refused : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// What a context asks of the graph that its node is in.
+class Surroundings {
+ public:
+  // The expression of a tensor among the node's inputs.
+  virtual Expr ExprOf(const at::Tensor& tensor) = 0;
+  // A weight with this data.
+  virtual Expr WeightOf(const at::Tensor& data) = 0;
+  // What is known of a tensor among the node's inputs and outputs.
+  virtual TensorInfo InfoOf(const at::Tensor& tensor) const = 0;
+
+ protected:
+  ~Surroundings() = default;
+};
+
 class TORCH_TVM_API Context {
  public:
-  using ExprOf = std::function<Expr(const at::Tensor&)>;
   Context(const torch::jit::Node* node, const std::vector<c10::IValue>& inputs,
-          const std::vector<at::Tensor>& outputs, ExprOf expr_of, ffi::Optional<relay::Span> span);
+          const std::vector<at::Tensor>& outputs, Surroundings& surroundings,
+          ffi::Optional<relay::Span> span);
 
   const torch::jit::Node* node() const { return node_; }
   const ffi::Optional<relay::Span>& span() const { return span_; }
@@ -63,7 +74,9 @@ class TORCH_TVM_API Context {
   std::optional<Operand> OptionalTensor(const char* name) const;
   std::vector<Operand> Tensors(const char* name) const;
   Operand Input(size_t index) const;  // by position, for nodes without a schema
-  Operand Given(const at::Tensor& tensor) const { return {expr_of_(tensor), InfoOf(tensor)}; }
+  Operand Given(const at::Tensor& tensor) const {
+    return {surroundings_.ExprOf(tensor), surroundings_.InfoOf(tensor)};
+  }
   const std::vector<c10::IValue>& inputs() const { return inputs_; }
   int64_t Int(const char* name) const;
   double Double(const char* name) const;
@@ -93,6 +106,10 @@ class TORCH_TVM_API Context {
   Expr Cast(const Operand& operand, ScalarType to) const {
     return Cast(operand.expr, operand.dtype(), to);
   }
+
+  // A weight that no argument is: data that an argument holds in a form of its own. It must not
+  // change any more.
+  Expr Weight(const at::Tensor& data) const { return surroundings_.WeightOf(data); }
 
   // A rank-0 constant; integers wrap as PyTorch's do.
   Expr Constant(const at::Scalar& value, ScalarType dtype) const;
@@ -142,7 +159,7 @@ class TORCH_TVM_API Context {
   const torch::jit::Node* node_;
   const std::vector<c10::IValue>& inputs_;
   std::vector<TensorInfo> results_;
-  ExprOf expr_of_;
+  Surroundings& surroundings_;
   ffi::Optional<relay::Span> span_;
   double flops_ = 0;
   std::vector<RuntimeRefusal> runtime_refusals_;

@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/ir/constants.h>
 
 #include "convert/cpu_strides.h"
+#include "convert/quantised_rules.h"
 #include "convert/shape_rules.h"
 
 namespace torch_tvm::convert {
@@ -60,8 +61,9 @@ std::string FirstLine(const std::string& message) { return message.substr(0, mes
 }  // namespace
 
 at::Tensor MetaLike(const at::Tensor& tensor) {
-  return at::empty_strided(tensor.sizes(), tensor.strides(),
-                           tensor.options().device(c10::kMeta).requires_grad(false));
+  return at::empty_strided(
+      tensor.sizes(), tensor.strides(),
+      at::TensorOptions(c10::kMeta).dtype(c10::toUnderlying(tensor.scalar_type())));
 }
 
 at::Tensor Evaluator::Known(const at::Tensor& twin) const {
@@ -91,6 +93,37 @@ c10::IValue Evaluator::WithTwins(const c10::IValue& value) {
   c10::impl::GenericList list(value.toList().elementType());
   for (const c10::IValue& element : elements) list.push_back(WithTwins(element));
   return list;
+}
+
+void Evaluator::SetQuantiser(const at::Tensor& tensor, const Quantiser& quantiser) {
+  quantisers_.insert_or_assign(tensor.unsafeGetTensorImpl(), std::pair(tensor, quantiser));
+}
+
+std::optional<Quantiser> Evaluator::QuantiserOf(const at::Tensor& tensor) const {
+  const auto found = quantisers_.find(tensor.unsafeGetTensorImpl());
+  if (found == quantisers_.end()) return std::nullopt;
+  return found->second.second;
+}
+
+// Runs an operator that takes or makes a quantised tensor; false if it is none.
+bool Evaluator::RunQuantised(const Node* node) {
+  const c10::FunctionSchema* schema = node->maybeSchema();
+  if (schema == nullptr) return false;
+  const auto quantiser_of = [this](const at::Tensor& tensor) { return QuantiserOf(tensor); };
+  auto result = RunQuantisedByRule(*schema, inputs_, quantiser_of, [&](auto inputs) {
+    auto outputs = Call(node, inputs);
+    CorrectStrides(schema->name(), inputs, outputs);
+    return outputs;
+  });
+  if (!result) return false;
+  if (result->quantiser) {
+    for (const c10::IValue& output : result->outputs) {
+      ForEachTensor(output,
+                    [&](const at::Tensor& tensor) { SetQuantiser(tensor, *result->quantiser); });
+    }
+  }
+  SetOutputs(node, std::move(result->outputs));
+  return true;
 }
 
 void Evaluator::SetOutputs(const Node* node, std::vector<c10::IValue> outputs) {
@@ -164,7 +197,7 @@ std::string Evaluator::Attempt(const Node* node, const std::function<void()>& ru
 
 std::string Evaluator::Run(const Node* node) {
   return Attempt(node, [&] {
-    if (!RunStructural(node)) RunOperator(node);
+    if (!RunStructural(node) && !RunQuantised(node)) RunOperator(node);
   });
 }
 

@@ -9,6 +9,7 @@
 
 #include "convert/functional.h"
 #include "convert/lower.h"
+#include "convert/packed_weights.h"
 
 namespace torch_tvm::convert {
 namespace {
@@ -18,20 +19,20 @@ using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
 
-// Turns every attribute that the graph reads from the module into a graph input (tensors) or a
-// constant.
+// Turns every attribute that the graph reads from the module into a graph input (tensors, weights
+// of quantised layers) or a constant.
 class AttributeLifter {
  public:
   AttributeLifter(Graph& graph, const c10::IValue& self) : graph_(graph) {
     objects_[graph.inputs()[0]] = {"", self};
   }
 
-  std::vector<at::Tensor> Run() {
+  std::vector<c10::IValue> Run() {
     Visit(graph_.block());
     for (auto node = removed_.rbegin(); node != removed_.rend(); ++node) {
       if (!(*node)->hasUses()) (*node)->destroy();
     }
-    return std::move(tensors_);
+    return std::move(values_);
   }
 
  private:
@@ -54,10 +55,10 @@ class AttributeLifter {
     const std::string& prefix = owner->second.path;
     const std::string path = prefix.empty() ? name : prefix + "." + name;
     const c10::IValue value = owner->second.value.toObject()->getAttr(name);
-    if (value.isObject()) {
+    if (value.isObject() && !HoldsQuantisedWeights(*value.type())) {
       objects_[node->output()] = {path, value};
-    } else if (value.isTensor() && value.toTensor().defined()) {
-      node->output()->replaceAllUsesWith(InputFor(path, value.toTensor()));
+    } else if (value.isObject() || (value.isTensor() && value.toTensor().defined())) {
+      node->output()->replaceAllUsesWith(InputFor(path, value));
     } else {
       torch::jit::WithInsertPoint before(node);
       const auto constant = torch::jit::tryInsertConstant(graph_, value);
@@ -67,11 +68,12 @@ class AttributeLifter {
     removed_.push_back(node);
   }
 
-  Value* InputFor(const std::string& path, const at::Tensor& tensor) {
+  Value* InputFor(const std::string& path, const c10::IValue& value) {
     Value*& input = inputs_[path];
     if (input == nullptr) {
       input = graph_.addInput(path);
-      tensors_.push_back(tensor);
+      if (value.isObject()) input->setType(value.type());
+      values_.push_back(value);
     }
     return input;
   }
@@ -79,7 +81,7 @@ class AttributeLifter {
   Graph& graph_;
   std::unordered_map<Value*, Attribute> objects_;
   std::unordered_map<std::string, Value*> inputs_;
-  std::vector<at::Tensor> tensors_;
+  std::vector<c10::IValue> values_;
   std::vector<Node*> removed_;
 };
 
@@ -101,7 +103,7 @@ Export ToRelay(const std::shared_ptr<Graph>& original, const c10::IValue& self,
   std::vector<c10::IValue> inputs = given;
   std::vector<InputKind> kinds(inputs.size(), InputKind::kRuntime);
   if (!self.isNone()) {
-    for (at::Tensor& weight : AttributeLifter(*graph, self).Run()) inputs.emplace_back(weight);
+    for (c10::IValue& weight : AttributeLifter(*graph, self).Run()) inputs.push_back(weight);
     kinds.resize(inputs.size(), InputKind::kWeight);
     inputs.insert(inputs.begin(), self);
     kinds.insert(kinds.begin(), InputKind::kRuntime);

@@ -9,6 +9,7 @@
 #include "convert/control_flow.h"
 #include "convert/evaluator.h"
 #include "convert/numbers.h"
+#include "convert/quantised.h"
 #include "convert/source.h"
 
 namespace torch_tvm::convert {
@@ -53,10 +54,12 @@ class Lowering : private Builder {
  private:
   void AddInput(size_t index, const c10::IValue& input, InputKind kind);
   void AddWeight(const Value* value, const at::Tensor& tensor, WeightSource source);
+  Expr WeightExpr(const std::string& name, const at::Tensor& tensor, WeightSource source);
   void LowerConstant(const Node* node);
   void LowerNode(const Node* node);
   bool LowerControl(const Node* node);
   void Convert(const Node* node, const std::vector<at::Tensor>& fresh);
+  bool TakesQuantised() const;
   Results CallConverter(const Node* node, const std::vector<at::Tensor>& fresh);
   std::vector<Expr> AddOutputs();
   void AddRuntimeRefusals(const Node* node, const Context& context);
@@ -92,21 +95,25 @@ class Lowering : private Builder {
     scopes_[level].exprs.insert_or_assign(tensor.unsafeGetTensorImpl(), std::move(expr));
   }
   Context MakeContext(const Node* node, const std::vector<at::Tensor>& fresh) {
-    return {node, evaluator_.inputs(), fresh,
-            [this](const at::Tensor& tensor) { return ExprOf(tensor); }, SpanOf(node)};
+    return {node, evaluator_.inputs(), fresh, *this, SpanOf(node)};
   }
 
   relay::TensorType TypeOf(const at::Tensor& tensor) const {
     return {IntArray(tensor.sizes().vec()), ToRelay(tensor.scalar_type())};
   }
-  relay::Var MakeParameter(const Value* value, const at::Tensor& tensor) const {
-    return relay::MakeVar(value->debugName(), TypeOf(tensor));
+  relay::Var MakeParameter(const std::string& name, const at::Tensor& tensor) const {
+    return relay::MakeVar(name, TypeOf(tensor));
   }
   bool HasExpr(const at::Tensor& tensor) const {
     for (const Scope& scope : scopes_) {
       if (scope.exprs.count(tensor.unsafeGetTensorImpl()) != 0) return true;
     }
     return false;
+  }
+  Expr WeightOf(const at::Tensor& data) override { return WeightExpr("weight", data, {-1, data}); }
+  TensorInfo InfoOf(const at::Tensor& tensor) const override {
+    return {tensor.scalar_type(), tensor.sizes().vec(), tensor.strides().vec(),
+            evaluator_.QuantiserOf(tensor)};
   }
 
   const torch::jit::Graph& graph_;
@@ -129,14 +136,15 @@ class Lowering : private Builder {
 
 void Lowering::AddWeight(const Value* value, const at::Tensor& tensor, WeightSource source) {
   const at::Tensor meta = MetaLike(tensor);
-  if (options_.weights_as_constants) {
-    SetExpr(meta, CarriedConstant(tensor));
-  } else {
-    weight_vars_.push_back(MakeParameter(value, tensor));
-    weights_.push_back(std::move(source));
-    SetExpr(meta, weight_vars_.back());
-  }
+  SetExpr(meta, WeightExpr(value->debugName(), tensor, std::move(source)));
   evaluator_.Set(value, meta);
+}
+
+Expr Lowering::WeightExpr(const std::string& name, const at::Tensor& tensor, WeightSource source) {
+  if (options_.weights_as_constants) return CarriedConstant(tensor);
+  weight_vars_.push_back(MakeParameter(name, tensor));
+  weights_.push_back(std::move(source));
+  return weight_vars_.back();
 }
 
 void Lowering::AddInput(size_t index, const c10::IValue& input, InputKind kind) {
@@ -155,11 +163,16 @@ void Lowering::AddInput(size_t index, const c10::IValue& input, InputKind kind) 
   const at::Tensor& tensor = input.toTensor();
   try {
     const auto position = static_cast<int64_t>(index);
-    if (kind == InputKind::kWeight) return AddWeight(value, tensor, {position, {}});
+    if (kind == InputKind::kWeight && !tensor.is_quantized()) {
+      return AddWeight(value, tensor, {position, {}});
+    }
     const at::Tensor meta = MetaLike(tensor);
-    input_vars_.push_back(MakeParameter(value, tensor));
+    if (tensor.is_quantized()) {
+      evaluator_.SetQuantiser(meta, {tensor.q_scale(), tensor.q_zero_point()});
+    }
+    input_vars_.push_back(MakeParameter(value->debugName(), meta));
     inputs_.push_back(position);
-    input_infos_.push_back(InfoOf(tensor));
+    input_infos_.push_back(InfoOf(meta));
     SetExpr(meta, input_vars_.back());
     evaluator_.Set(value, meta);
   } catch (const Refused& refused) {
@@ -257,6 +270,17 @@ void Lowering::LowerNode(const Node* node) {
   if (!fresh.empty()) Convert(node, fresh);
 }
 
+// Whether an input of the node that was evaluated last is quantised.
+bool Lowering::TakesQuantised() const {
+  bool found = false;
+  for (const c10::IValue& input : evaluator_.inputs()) {
+    ForEachTensor(input, [&](const at::Tensor& tensor) {
+      found = found || evaluator_.QuantiserOf(tensor).has_value();
+    });
+  }
+  return found;
+}
+
 Results Lowering::CallConverter(const Node* node, const std::vector<at::Tensor>& fresh) {
   bool empty = true;
   for (const at::Tensor& tensor : fresh) empty = empty && tensor.numel() == 0;
@@ -270,7 +294,8 @@ Results Lowering::CallConverter(const Node* node, const std::vector<at::Tensor>&
     }
     return zeros;
   }
-  const auto converter = FindConverter(node);
+  const Converter own = TakesQuantised() ? FindQuantisedConverter(OperatorName(node)) : Converter();
+  const Converter converter = own ? own : FindConverter(node);
   if (!converter) context.Refuse("no converter is registered for it");
   Results results = converter(context);
   if (results.exprs.size() != fresh.size()) {

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -16,11 +17,19 @@
 
 namespace torch_tvm::convert {
 
-// What eager PyTorch would give for a tensor.
+// How the integers of a quantised tensor stand for numbers: (integer - zero_point) * scale.
+struct Quantiser {
+  double scale;
+  int64_t zero_point;
+};
+
+// What eager PyTorch would give for a tensor. A quantised tensor is one of uint8 or int8 here, the
+// integers that represent it.
 struct TensorInfo {
   c10::ScalarType dtype;
   std::vector<int64_t> sizes;
   std::vector<int64_t> strides;
+  std::optional<Quantiser> quantiser = std::nullopt;
 
   int64_t rank() const { return static_cast<int64_t>(sizes.size()); }
   int64_t numel() const;

@@ -16,6 +16,7 @@
 #include "relay/text_printer.h"
 #include "runtime/arena.h"
 #include "runtime/finite.h"
+#include "runtime/quantised.h"
 
 namespace torch_tvm::jit {
 namespace {
@@ -199,8 +200,12 @@ CompiledPlan::CompiledPlan(const runtime::Plan& plan, const Lowered& lowered,
 std::optional<std::vector<at::Tensor>> CompiledPlan::RunTensors(
     c10::ArrayRef<c10::IValue> inputs) const {
   c10::SmallVector<c10::TensorImpl*, 8> runtime_inputs;
+  std::vector<at::Tensor> integers;
   for (const int64_t input : inputs_) {
-    runtime_inputs.push_back(inputs[input].toTensor().unsafeGetTensorImpl());
+    const at::Tensor& tensor = inputs[input].toTensor();
+    if (tensor.is_quantized()) integers.push_back(runtime::Integers(tensor));
+    const at::Tensor& read = tensor.is_quantized() ? integers.back() : tensor;
+    runtime_inputs.push_back(read.unsafeGetTensorImpl());
   }
   c10::SmallVector<c10::TensorImpl*, 128> weights;
   for (const auto& weight : weights_) {
@@ -210,13 +215,22 @@ std::optional<std::vector<at::Tensor>> CompiledPlan::RunTensors(
   TORCH_CHECK(binding, "torch_tvm: a constant of the model changed its size or dtype");
   if (checks_finite_) {
     for (const int64_t input : inputs_) {
-      if (!runtime::AllFinite(inputs[input].toTensor())) return std::nullopt;
+      const at::Tensor& tensor = inputs[input].toTensor();
+      if (!tensor.is_quantized() && !runtime::AllFinite(tensor)) return std::nullopt;
     }
   }
   auto outputs = executor_.Run(runtime_inputs, *binding, GetOptions().debug_runtime);
   if (checks_values_) {
     if (*outputs.back().const_data_ptr<bool>()) return std::nullopt;
     outputs.pop_back();
+  }
+  size_t next = 0;
+  for (const auto& output : outputs_) {
+    if (!output.is_tensor) continue;
+    at::Tensor& tensor = outputs[next++];
+    if (const auto& quantiser = output.info.quantiser) {
+      tensor = runtime::WithQuantiser(tensor, quantiser->scale, quantiser->zero_point);
+    }
   }
   return outputs;
 }
@@ -241,6 +255,9 @@ std::shared_ptr<const Compiled> Compile(const Source& source, c10::ArrayRef<c10:
   RECORD_FUNCTION("tvm::compile", {});
   const CompileClock clock;
   auto result = std::make_shared<Compiled>();
+  for (const c10::IValue& input : inputs) {
+    if (input.isObject()) result->objects.push_back(input);
+  }
   Build(source, inputs, partitions, result.get());
   runtime::TrimHeap();
   return result;

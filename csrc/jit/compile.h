@@ -52,6 +52,7 @@ struct Compiled {
   std::vector<std::string> refusals;  // why there is no plan: one line each
   std::string error;                  // the same, as strict mode raises it
   bool slower = false;                // there was a plan, and the interpreter was faster
+  std::vector<c10::IValue> objects;   // those of the signature, which counts them by address
   mutable Differentiability differentiability;
   mutable Trial trial;
 };

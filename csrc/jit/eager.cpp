@@ -126,7 +126,8 @@ class Definitions {
     std::lock_guard<std::mutex> lock(mutex_);
     auto& dispatcher = c10::Dispatcher::singleton();
     for (const auto& name : dispatcher.getAllOpNames()) {
-      if (name.getNamespace() == "tvm") continue;
+      // Quantised operators have the names of others, and take objects.
+      if (name.getNamespace() == "tvm" || name.getNamespace() == "quantized") continue;
       const auto handle = dispatcher.findSchema(name);
       if (!handle || !convert::Registry::Global().Find(handle->schema())) continue;
       Define(handle->schema());

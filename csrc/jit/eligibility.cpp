@@ -1,5 +1,6 @@
 #include "jit/eligibility.h"
 
+#include <ATen/ATen.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/jit/frontend/tracer.h>
 
@@ -36,6 +37,9 @@ DispatchKeySet AllThreadKeys() {
 constexpr DispatchKeySet kPlainKeys({DispatchKey::CPU, DispatchKey::ADInplaceOrView,
                                      DispatchKey::AutogradCPU, DispatchKey::AutocastCPU});
 
+constexpr DispatchKeySet kQuantisedKeys({DispatchKey::QuantizedCPU, DispatchKey::ADInplaceOrView,
+                                         DispatchKey::AutogradCPU, DispatchKey::AutocastCPU});
+
 // In the order in which they are named: a sparse quantised tensor is called sparse.
 constexpr std::array<std::pair<DispatchKey, const char*>, 15> kTensorKeys = {{
     {DispatchKey::FuncTorchBatched, "is batched by vmap"},
@@ -62,6 +66,13 @@ const char* KeyRefusal(DispatchKeySet keys) {
   return "is not a plain CPU tensor";
 }
 
+// One scale for all elements, which have 8 bits.
+bool IsSimplyQuantised(const at::Tensor& tensor) {
+  const auto dtype = tensor.scalar_type();
+  return tensor.qscheme() == c10::kPerTensorAffine &&
+         (dtype == c10::ScalarType::QUInt8 || dtype == c10::ScalarType::QInt8);
+}
+
 }  // namespace
 
 bool IsTracing() { return torch::jit::tracer::isTracing(); }
@@ -82,10 +93,16 @@ const char* TensorRefusal(const at::Tensor& tensor) {
   if (!tensor.defined()) return "is undefined";
   const DispatchKeySet keys = tensor.key_set();
   // Not (keys - plain).empty(): backend bits are not taken away by `-`.
-  if ((keys | kPlainKeys) != kPlainKeys) return KeyRefusal(keys);
+  const bool quantised = keys.has(DispatchKey::QuantizedCPU);
+  const DispatchKeySet allowed = quantised ? kQuantisedKeys : kPlainKeys;
+  if ((keys | allowed) != allowed) return KeyRefusal(keys);
+  if (quantised && !IsSimplyQuantised(tensor)) {
+    return "is quantised per channel, or not to 8 bits";
+  }
   const auto* impl = tensor.unsafeGetTensorImpl();
   if (impl->is_wrapped_number()) return "is a wrapped Python number";
-  if (!ToDLDataType(tensor.scalar_type())) return "has a dtype without kernels (complex, bits)";
+  if (!ToDLDataType(c10::toUnderlying(tensor.scalar_type())))
+    return "has a dtype without kernels (complex, bits)";
   if (impl->autograd_meta() != nullptr && tensor._fw_grad(0).defined()) {
     return "carries a forward-mode gradient";
   }

@@ -180,16 +180,18 @@ void Group::RunRound(const Stack& stack, const SignatureReader& reader, const Co
   } catch (const std::exception&) {  // a plan that works is no worse than an interpreter that fails
     return trial.Abandon();
   }
-  if (over) Decide(reader, trial);
+  if (over) Decide(reader, compiled);
 }
 
-void Group::Decide(const SignatureReader& reader, const Trial& trial) {
+void Group::Decide(const SignatureReader& reader, const Compiled& compiled) {
+  const Trial& trial = compiled.trial;
   const bool dropped = trial.plan_is_slower();
   Stats::Get().AddTrial({source_.name, trial.plan(), trial.interpreter(), dropped});
   runtime::TrimHeap();
   if (!dropped) return;
   auto without_plan = std::make_shared<Compiled>();
   without_plan->slower = true;
+  without_plan->objects = compiled.objects;
   without_plan->refusals = {"PyTorch's interpreter runs " + source_.name +
                             " faster than TVM for these shapes: see stats()[\"guard\"]"};
   cache_.Replace(reader.hash(), reader.words(), std::move(without_plan));

@@ -51,7 +51,7 @@ class TORCH_TVM_API Group : public std::enable_shared_from_this<Group> {
   void RunRefused(Stack& stack, const Compiled& compiled) const;
   bool OnTrial(const Compiled& compiled) const;
   void RunRound(const Stack& stack, const SignatureReader& reader, const Compiled& compiled);
-  void Decide(const SignatureReader& reader, const Trial& trial);
+  void Decide(const SignatureReader& reader, const Compiled& compiled);
   bool Churns() const;
   std::string DescribeInput(const SignatureReader& reader) const;
 

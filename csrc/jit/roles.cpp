@@ -6,6 +6,8 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "convert/packed_weights.h"
+
 namespace torch_tvm::jit {
 namespace {
 
@@ -217,6 +219,8 @@ bool CanEnterGroup(const c10::TypePtr& type) {
       return true;
     case c10::TypeKind::OptionalType:
       return CanEnterGroup(type->expectRef<c10::OptionalType>().getElementType());
+    case c10::TypeKind::ClassType:
+      return convert::HoldsQuantisedWeights(*type);
     default:
       return IsNumbers(type);
   }

@@ -1,6 +1,6 @@
 #include "jit/signature.h"
 
-#include <ATen/core/Tensor.h>
+#include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
 #include <bit>
@@ -21,7 +21,8 @@ enum class Tag : int64_t {
   kFloatList,
   kBoolList,
   kString,
-  kDevice
+  kDevice,
+  kObject
 };
 
 constexpr int64_t Head(Tag tag, int64_t detail = 0) {
@@ -87,6 +88,11 @@ const char* SignatureReader::Add(const c10::IValue& value) {
     AddWord(Head(Tag::kDevice));
   } else if (value.isList()) {
     return AddList(value);
+  } else if (value.isObject()) {
+    // Packed weights (Roles). They count by identity: what is compiled for them holds them
+    // (Compiled::objects), so that nothing else can take their address.
+    AddWord(Head(Tag::kObject));
+    AddWord(reinterpret_cast<int64_t>(&value.toObjectRef()));
   } else {
     return "is neither a tensor nor a number, string, device or list of numbers";
   }
@@ -116,6 +122,10 @@ const char* SignatureReader::AddTensor(const at::Tensor& tensor) {
   AddWord(Head(Tag::kTensor, layout | dtype << 8 | tensor.dim() << 16));
   for (const int64_t size : tensor.sizes()) AddWord(size);
   if ((layout & (kContiguous | kChannelsLast | kChannelsLast3d)) == 0) AddStrides(tensor);
+  if (tensor.is_quantized()) {
+    AddWord(std::bit_cast<int64_t>(tensor.q_scale()));
+    AddWord(tensor.q_zero_point());
+  }
   needs_grad_ |= tensor.requires_grad();
   return nullptr;
 }

@@ -93,7 +93,9 @@ class KeyWriter {
   }
 
   bool AddConstant(const c10::IValue& value) {
-    if (value.isIntList()) {
+    if (value.isObject()) {
+      text_ << &value.toObjectRef() << ' ';
+    } else if (value.isIntList()) {
       AddAll(value.toIntVector());
     } else if (value.isDoubleList()) {
       AddAll(value.toDoubleVector());

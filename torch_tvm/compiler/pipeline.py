@@ -21,6 +21,7 @@ from . import (  # noqa: F401  register their families
     lower_inverted_residual,
     lower_matmul,
     lower_paired_products,
+    lower_quantised,
     lower_rows,
     lower_scatter,
     lower_search,

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import depthwise, matmul, tir, views
+from torch_tvm.kernels import depthwise, matmul, quads, tir, views
 from torch_tvm.kernels import epilogue as epilogues
 from torch_tvm.kernels.conv_schedule import Schedule, as_matmul, cycles, default_schedule
 from torch_tvm.kernels.conv_shape import Conv2d, RowTile, copy_padded, row_tiles, tap_ranges
@@ -325,7 +325,7 @@ class _Operands:
         """Emit sums that are zero, `chains` for each result."""
         w, s = self.workload, self.schedule
         return [
-            RegisterTile(tile.shape.size, s.vectors, w.dtype, s.lanes, fused=target.has_fma)
+            quads.register_tile(w, tile.shape.size, s.vectors, s.lanes, target)
             for _ in range(chains or s.chains)
         ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from torch_tvm.kernels import depthwise, matmul, tiling, tir
+from torch_tvm.kernels import depthwise, matmul, quads, tiling, tir
 from torch_tvm.kernels.conv_shape import Conv2d, row_tiles, tap_ranges
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.target import CpuTarget
@@ -98,7 +98,7 @@ def row_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Sched
     rows, vectors = _tile(w, target, lanes)
     peeled = sum(len(tap_ranges(w, tile)) for tile in row_tiles(w, rows))
     tasks = w.batch * w.groups * -(-w.group_filters // (vectors * lanes))
-    weight_bytes = math.prod(w.weight_shape) * tir.element_bytes(w.dtype)
+    weight_bytes = math.prod(w.weight_shape) * quads.bytes_in_floats(w)
     parallel = tiling.worth_threads(w.flops, weight_bytes, lanes, threads)
     row_blocks = tiling.blocks(tasks, w.out_rows, threads) if parallel else 1
     row = sum(tile.count for tile in row_tiles(w, rows))
@@ -166,4 +166,5 @@ def as_matmul(w: Conv2d) -> matmul.Matmul:
         MatrixView((w.output_pixels, w.filters), ("m", "n")),
         packed=True,
         dtype=w.dtype,
+        quads=w.quads,
     )

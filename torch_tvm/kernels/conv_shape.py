@@ -66,6 +66,8 @@ class Conv2d:
         (first channel, channels of a pixel in memory) where the input is some channels of a larger NHWC tensor.
     depth
         The outermost of three spatial dimensions, if there are three.
+    quads
+        Whether an element of input and weight, of int32, is four channels of bytes (quads.py); padding is zeros.
 
     Examples
     --------
@@ -89,6 +91,7 @@ class Conv2d:
     input_layout: str = "NHWC"
     input_slice: tuple[int, int] | None = None
     depth: Depth | None = None
+    quads: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is no convolution."""

@@ -19,7 +19,7 @@ from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import epilogue as epilogues
-from torch_tvm.kernels import tiling, tir
+from torch_tvm.kernels import quads, tiling, tir
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression
 from torch_tvm.kernels.matmul_shape import Matmul
@@ -149,7 +149,7 @@ def cycles(workload: Matmul, rows: int, vectors: int, lanes: int) -> float:
 def _weight_bytes(workload: Matmul) -> int:
     """Bytes of the right operand."""
     matrices = math.prod(workload.batch[axis] for axis in _packed_batch(workload))
-    return matrices * workload.n * workload.k * tir.element_bytes(workload.dtype)
+    return matrices * workload.n * workload.k * quads.bytes_in_floats(workload)
 
 
 def _packed_batch(workload: Matmul) -> list[str]:
@@ -377,9 +377,7 @@ class Product:
     ) -> None:
         w, s = self.workload, self.schedule
         used = s.vectors if columns is None else -(-columns // s.lanes)
-        chains = [
-            RegisterTile(rows, used, w.dtype, s.lanes, fused=self.target.has_fma) for _ in range(s.chains)
-        ]
+        chains = [quads.register_tile(w, rows, used, s.lanes, self.target) for _ in range(s.chains)]
 
         def step(chain: RegisterTile, k: tir.Index) -> None:
             row_of_panel = vectors(k)

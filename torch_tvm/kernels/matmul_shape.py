@@ -22,6 +22,8 @@ class Matmul:
         Whether the kernel's second parameter is what `build_pack` makes of `b`.
     dtype
         Of all three, and of the sums.
+    quads
+        Whether an element of the operands, of int32, is four bytes (quads.py): unsigned ones of A, signed ones of B.
 
     Examples
     --------
@@ -44,6 +46,7 @@ class Matmul:
     c: MatrixView
     packed: bool = False
     dtype: str = "float32"
+    quads: bool = False
 
     def __post_init__(self) -> None:
         """Check that the three views agree."""
@@ -61,6 +64,8 @@ class Matmul:
             raise ValueError(f"m or n must be contiguous in the result, got {self.c}")
         if self.packed and self.c.inner != "n":
             raise ValueError(f"n must be contiguous in the result of packed weights, got {self.c}")
+        if self.quads and self.dtype != "int32":
+            raise ValueError(f"products of bytes are summed in int32, got {self.dtype}")
 
     @property
     def m(self) -> int:
@@ -90,6 +95,8 @@ class Matmul:
     def mirrored(self) -> Matmul:
         """Return the same product as C' = B' A', with m and n exchanged."""
         swap = {"m": "n", "n": "m"}
+        if self.quads:
+            raise ValueError("the operands of a product of bytes cannot be exchanged: one is signed")
         return Matmul(self.b.renamed(swap), self.a.renamed(swap), self.c.renamed(swap), False, self.dtype)
 
     def with_contiguous_rows(self) -> Matmul:

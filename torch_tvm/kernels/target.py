@@ -68,6 +68,12 @@ class CpuTarget:
         """Whether a fused multiply-add is one instruction; if not, LLVM would call libm's fmaf for it."""
         return self.isa != "baseline"
 
+    @property
+    def has_vnni(self) -> bool:
+        """Whether sums of four products of bytes are one instruction."""
+        features = _features(self.tvm)
+        return "avx512vnni" in features if self.isa == "avx512" else "avxvnni" in features
+
     def lanes(self, dtype: str) -> int:
         """Elements of `dtype` in one vector register."""
         return self.vector_bits // max(8, tvm.DataType(dtype).bits)

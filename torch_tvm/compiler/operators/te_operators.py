@@ -89,6 +89,17 @@ def _resample(attrs: dict[str, Any], data: te.Tensor, index: te.Tensor, *weight:
     return te.compute(shape, element, name="resample")
 
 
+def _quantised_matmul(_: dict[str, Any], data: te.Tensor, weight: te.Tensor) -> te.Tensor:
+    """Products of bytes [..., k] with bytes [n, k], summed in int32."""
+    k = te.reduce_axis((0, weight.shape[1]), "k")
+
+    def element(*place: Any) -> Any:
+        *outer, n = place
+        return te.sum(data(*outer, k).astype("int32") * weight[n, k].astype("int32"), axis=k)
+
+    return te.compute([*data.shape[:-1], weight.shape[0]], element, name="quantised_matmul")
+
+
 def _topk(attrs: dict[str, Any], data: te.Tensor) -> Any:
     return list(topi.topk(data, attrs["k"], attrs["axis"], "both", attrs["is_ascend"], attrs["dtype"]))
 
@@ -130,6 +141,7 @@ TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "grid_taps": grid_taps,
     "grid_values": grid_values,
     "window_maximum": window_maximum,
+    "quantised_matmul": _quantised_matmul,
     "adv_index": lambda attrs, x, *indices: topi.adv_index(x, list(indices)),
 }
 
