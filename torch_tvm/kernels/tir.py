@@ -217,13 +217,19 @@ def reshaped(buffer: Buffer, shape: Sequence[int], dtype: str, first: int = 0) -
     )
 
 
-def for_run(count: int, lanes: int, step: Callable[[Index, int], None]) -> None:
-    """Emit `step(first, width)` for `count` contiguous elements, `lanes` at a time and the rest as one vector."""
+def for_run(count: Size, lanes: int, step: Callable[[Index, int], None]) -> None:
+    """Emit `step(first, width)` for `count` contiguous elements, `lanes` at a time and the rest as one vector.
+
+    Of a symbolic count the rest are single elements.
+    """
     whole, rest = divmod(count, lanes)
-    if whole:
+    if not extent.same(whole, 0):
         with loop(whole) as i:
             step(i * lanes, lanes)
-    if rest:
+    if isinstance(rest, Extent):
+        with loop(rest) as i:
+            step(whole * lanes + i, 1)
+    elif rest:
         step(whole * lanes, rest)
 
 
