@@ -10,7 +10,7 @@ import torch
 from kernel_runs import TARGETS, get_target, random_tensor
 from symbolic_runs import Case, Shape, Values, at, check, grid
 
-from torch_tvm.kernels import conv2d, conv_algorithm, extent, pooling
+from torch_tvm.kernels import conv2d, conv_algorithm, extent, pooling, winograd
 from torch_tvm.kernels.conv_shape import Conv2d
 from torch_tvm.kernels.expression import Expression, Instruction, Operand
 from torch_tvm.kernels.extent import Dim
@@ -135,5 +135,25 @@ def test_convolutions(target: str) -> None:
     cases = {}
     for threads, (name, workload) in enumerate(CONVOLUTIONS.items()):
         schedule = conv2d.default_schedule(at_hint(workload), cpu, threads % 3 + 1)
+        cases[name] = convolution_case(name, workload, schedule, cpu)
+    check(cases, VALUES, cpu)
+
+
+WINOGRAD: dict[str, tuple[Conv2d, int]] = {
+    "small_tiles": (conv(H, W, 8, 20, 3, b=B), 2),
+    "large_tiles": (conv(H, W, 16, 16, 3), 4),
+    "unpadded": (conv(H, W, 8, 33, 3, padding=0), 4),
+    "batch": (conv(9, 10, 8, 16, 3, b=B), 4),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_winograd(target: str) -> None:
+    cpu = get_target(target)
+    cases = {}
+    for threads, (name, (workload, tile)) in enumerate(WINOGRAD.items(), start=1):
+        known = at_hint(workload)
+        rows = -(-winograd.Tiling(known, tile).rows // [1, 3][threads % 2])
+        schedule = winograd.default_schedule(known, tile, rows, cpu, threads, blocks=threads > 2)
         cases[name] = convolution_case(name, workload, schedule, cpu)
     check(cases, VALUES, cpu)

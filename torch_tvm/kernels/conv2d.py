@@ -335,10 +335,10 @@ class _Operands:
     def _prefetch(self) -> PanelPrefetch:
         w, s = self.workload, self.schedule
         rows = w.kernel_rows // s.passes
-        if isinstance(w.out_width, Extent):
-            row = -(-w.out_width // s.rows)
-        else:
-            row = sum(shape.count for shape in row_tiles(w, s.rows))
+        counts = [-(-w.out_width // s.rows)]
+        if not isinstance(w.out_width, Extent):
+            counts = [shape.count for shape in row_tiles(w, s.rows)]
+        row = sum(counts)
         tiles = extent.hint(s.block_height(w) * -(-row // s.column_blocks))
         return PanelPrefetch(s.prefetch, rows * w.kernel[1] * w.group_channels, s.vectors, s.lanes, tiles)
 
@@ -394,7 +394,7 @@ class _Operands:
         for pixel in pixels:
             column = (first + pixel) * w.stride[1] - w.padding[1] + tap * w.dilation[1]
             if w.input_layout == "NCHW":
-                scalar = self.source[image, channel * w.height + row, column]
+                scalar = tir.load(self.source, (image, channel * w.height + row, column), 1)
             else:
-                scalar = self.source[image, row, column * w.pixel_channels + channel]
+                scalar = tir.load(self.source, (image, row, column * w.pixel_channels + channel), 1)
             chain.multiply_add(pixel, scalar, vectors)

@@ -26,10 +26,11 @@ from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import epilogue as epilogues
-from torch_tvm.kernels import matmul, tiling, tir, toom_cook
+from torch_tvm.kernels import extent, matmul, tiling, tir, toom_cook
 from torch_tvm.kernels.conv_shape import Conv2d
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression, identity
+from torch_tvm.kernels.extent import Extent, Size
 from torch_tvm.kernels.linear_transform import VectorType, multiply
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.target import CpuTarget
@@ -95,17 +96,17 @@ class Tiling:
     tile: int
 
     @property
-    def image_rows(self) -> int:
+    def image_rows(self) -> Size:
         """Rows of tiles in an image."""
         return -(-self.workload.out_height // self.tile)
 
     @property
-    def rows(self) -> int:
+    def rows(self) -> Size:
         """Rows of tiles in all images."""
         return self.workload.batch * self.image_rows
 
     @property
-    def columns(self) -> int:
+    def columns(self) -> Size:
         """Tiles in a row."""
         return -(-self.workload.out_width // self.tile)
 
@@ -125,9 +126,15 @@ class Tiling:
             dtype=w.dtype,
         )
 
-    def column_groups(self) -> Iterator[tuple[int, int, tuple[bool, ...]]]:
-        """Group neighbouring tiles whose patches leave the image in the same columns: (first, count, which are inside)."""
+    def column_groups(self) -> Iterator[tuple[Size, Size, tuple[bool | None, ...]]]:
+        """Group neighbouring tiles whose patches leave the image in the same columns: (first, count, which are inside).
+
+        None stands for what is known at run time only.
+        """
         w = self.workload
+        if isinstance(w.width, Extent):
+            yield from self._symbolic_column_groups()
+            return
         first = 0
         masks = [
             tuple(0 <= t * self.tile + j - w.padding[1] < w.width for j in range(self.patch))
@@ -137,6 +144,19 @@ class Tiling:
             if t == self.columns or masks[t] != masks[first]:
                 yield first, t - first, masks[first]
                 first = t
+
+    def _symbolic_column_groups(self) -> Iterator[tuple[Size, Size, tuple[bool | None, ...]]]:
+        w, unknown = self.workload, (None,) * self.patch
+        first = -(-w.padding[1] // self.tile)
+        end = extent.greatest_of(first, (w.width + w.padding[1] - self.patch) // self.tile + 1)
+        end = extent.least_of(end, self.columns)
+        for begin, behind, inside in (
+            (0, first, unknown),
+            (first, end, (True,) * self.patch),
+            (end, self.columns, unknown),
+        ):
+            if not extent.same(begin, behind):
+                yield begin, behind - begin, inside
 
 
 def default_schedule(
@@ -243,9 +263,10 @@ def _spread(shape: tuple[int, ...], dtype: str) -> tir.Buffer:
     16 KB apart, the 36 elements of a patch share one set of the L1 cache: 186 ns for a vector of patches instead of 34.
     """
     matrix, line = math.prod(shape[1:]), 64 // tir.element_bytes(dtype)
-    stride = (-(-matrix // line) | 1) * line
-    memory = T.alloc_buffer((shape[0] * stride,), dtype, align=64)
-    return T.decl_buffer(shape, dtype, data=memory.data, strides=(stride, shape[2], 1), align=64)
+    stride = (-(-matrix // line) // 2 * 2 + 1) * line
+    memory = T.alloc_buffer(tir.expressions((shape[0] * stride,)), dtype, align=64)
+    strides = tir.expressions((stride, shape[2], 1))
+    return T.decl_buffer(tir.expressions(shape), dtype, data=memory.data, strides=strides, align=64)
 
 
 @dataclass(frozen=True)
@@ -298,8 +319,9 @@ class _Winograd:
 
         def transform_products(row: tir.Index, in_block: tir.Index, low: tir.Index, high: tir.Index) -> None:
             whole, rest = divmod(w.out_width, s.tile)
-            for first, count, width in ((0, whole, s.tile), (whole, int(rest > 0), rest)):
-                if count:
+            last = (whole, self.tiling.columns - whole, rest)
+            for first, count, width in ((0, whole, s.tile), last):
+                if not extent.same(count, 0):
                     with tir.loop(count) as column:
                         step = functools.partial(
                             self._transform_product, products, row, in_block, first + column, width
@@ -328,10 +350,11 @@ class _Winograd:
             def emit() -> None:
                 step(row, in_block, part * vectors // parts, (part + 1) * vectors // parts)
 
-            if self.tiling.rows % s.block_rows == 0:
+            if extent.same(self.tiling.rows % s.block_rows, 0):
                 emit()
                 return
-            with T.If(row < self.tiling.rows), T.Then():
+            (rows,) = tir.expressions((self.tiling.rows,))
+            with T.If(row < rows), T.Then():
                 emit()
 
     def _for_vectors(
@@ -362,7 +385,7 @@ class _Winograd:
         row: tir.Index,
         in_block: tir.Index,
         column: tir.Index,
-        inside: Sequence[bool],
+        inside: Sequence[bool | None],
         first: tir.Index,
         lanes: int,
     ) -> None:
@@ -374,11 +397,16 @@ class _Winograd:
         half = [tir.scratch(w.dtype, n * lanes) for _ in range(n)]
         x = column * tiles.tile - w.padding[1]
 
+        def pixel(y: tir.Index, x: tir.Index) -> tir.Value:
+            return T.bind(tir.load(self.source, (image, y, x, w.first_channel + first), lanes))
+
         def row_of_patch(i: int, y: tir.Index) -> None:
             pixels = [
-                T.bind(tir.load(self.source, (image, y, x + j, w.first_channel + first), lanes))
+                pixel(y, x + j)
                 if ok
                 else None
+                if ok is False
+                else self._pixel_if_inside(pixel, y, x + j, lanes)
                 for j, ok in enumerate(inside)
             ]
             for j, value in enumerate(multiply(matrix, pixels, of)):
@@ -387,8 +415,9 @@ class _Winograd:
         for i in range(n):
             y = tile_row * tiles.tile + i - w.padding[0]
             highest = (tiles.image_rows - 1) * tiles.tile + i - w.padding[0]
+            (height,) = tir.expressions((w.height,))
             conditions = [y >= 0] if i < w.padding[0] else []
-            conditions += [y < w.height] if highest >= w.height else []
+            conditions += [] if extent.at_least(w.height - 1, highest) else [y < height]
             if not conditions:
                 row_of_patch(i, y)
                 continue
@@ -404,13 +433,27 @@ class _Winograd:
             for i, value in enumerate(multiply(matrix, column_of_patch, of)):
                 tir.store(patches, value, (i * n + j, number, first), lanes)
 
+    def _pixel_if_inside(
+        self, load: Callable[[tir.Index, tir.Index], tir.Value], y: tir.Index, x: tir.Index, lanes: int
+    ) -> tir.Value:
+        """Return a pixel, zero if it is outside of its row."""
+        dtype = self.workload.dtype
+        column, width = tir.expressions((x, self.workload.width))
+        held = tir.scratch(dtype, lanes)
+        with T.If(T.And(T.GE(column, 0), T.LT(column, width))):
+            with T.Then():
+                tir.store(held, load(y, x), (0,), lanes)
+            with T.Else():
+                tir.store(held, tir.constant(0, dtype, lanes), (0,), lanes)
+        return T.bind(tir.load(held, (0,), lanes))
+
     def _transform_product(
         self,
         products: tir.Buffer,
         row: tir.Index,
         in_block: tir.Index,
         column: tir.Index,
-        width: int,
+        width: Size,
         first: tir.Index,
         count: int,
     ) -> None:
@@ -435,13 +478,14 @@ class _Winograd:
 
         def store_row(i: int, y: tir.Index) -> None:
             vectors = [T.bind(tir.load(half[i], (j * lanes,), lanes)) for j in range(n)]
-            values = multiply(matrix, vectors, of)[:width]
+            known = m if isinstance(width, Extent) else width
+            values = multiply(matrix, vectors, of)[:known]
             x = column * m
-            if self.epilogue.unrolled:
+            if self.epilogue.unrolled and not isinstance(width, Extent):
                 for j, value in enumerate(values):
                     self.epilogue.store(value, [image, y, x + j, first], count)
                 return
-            spilled = tir.scratch(w.dtype, width * lanes)
+            spilled = tir.scratch(w.dtype, known * lanes)
             for j, value in enumerate(values):
                 tir.store(spilled, value, (j * lanes,), lanes)
             with tir.loop(width) as j:
@@ -450,8 +494,9 @@ class _Winograd:
 
         for i in range(m):
             y = tile_row * m + i
-            if (tiles.image_rows - 1) * m + i < w.out_height:
+            if extent.at_least(w.out_height - 1, (tiles.image_rows - 1) * m + i):
                 store_row(i, y)
                 continue
-            with T.If(y < w.out_height), T.Then():
+            (height,) = tir.expressions((w.out_height,))
+            with T.If(y < height), T.Then():
                 store_row(i, y)
