@@ -96,7 +96,7 @@ def build(
     epilogue
         Its shape is `workload.output_shape` (NHWC), its input 0 the convolution.
     """
-    w, schedule = workload, schedule.for_symbolic(workload)
+    w = workload
     expression = epilogues.resolve(epilogue, w.output_shape, w.dtype)
     operands = [
         tir.Parameter("input", w.input_shape, w.dtype),
@@ -122,6 +122,7 @@ def emit_rows(
     epilogue: epilogues.Epilogue,
 ) -> None:
     """Emit a convolution row by row into the kernel that is being built, with a schedule of `row_schedule`."""
+    schedule = schedule.for_symbolic(workload)
     if schedule.across_groups:
         depthwise.emit(workload, _to_depthwise(schedule), target, source, weight, epilogue)
     else:
