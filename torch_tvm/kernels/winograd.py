@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -126,11 +127,8 @@ class Tiling:
             dtype=w.dtype,
         )
 
-    def column_groups(self) -> Iterator[tuple[Size, Size, tuple[bool | None, ...]]]:
-        """Group neighbouring tiles whose patches leave the image in the same columns: (first, count, which are inside).
-
-        None stands for what is known at run time only.
-        """
+    def column_groups(self) -> Iterator[ColumnGroup]:
+        """Group neighbouring tiles whose patches leave the image in the same columns."""
         w = self.workload
         if isinstance(w.width, Extent):
             yield from self._symbolic_column_groups()
@@ -142,21 +140,35 @@ class Tiling:
         ]
         for t in range(1, self.columns + 1):
             if t == self.columns or masks[t] != masks[first]:
-                yield first, t - first, masks[first]
+                yield ColumnGroup(t - first, masks[first], functools.partial(operator.add, first))
                 first = t
 
-    def _symbolic_column_groups(self) -> Iterator[tuple[Size, Size, tuple[bool | None, ...]]]:
-        w, unknown = self.workload, (None,) * self.patch
-        first = -(-w.padding[1] // self.tile)
-        end = extent.greatest_of(first, (w.width + w.padding[1] - self.patch) // self.tile + 1)
-        end = extent.least_of(end, self.columns)
-        for begin, behind, inside in (
-            (0, first, unknown),
-            (first, end, (True,) * self.patch),
-            (end, self.columns, unknown),
-        ):
-            if not extent.same(begin, behind):
-                yield begin, behind - begin, inside
+    def _symbolic_column_groups(self) -> Iterator[ColumnGroup]:
+        """Group the tiles whose patches lie inside of the image, and those at its borders."""
+        w = self.workload
+        first = extent.least_of(-(-w.padding[1] // self.tile), self.columns)
+        end: tir.Index = (w.width + w.padding[1] - self.patch) // self.tile + 1
+        if not extent.at_least(end, first) or not extent.at_least(self.columns, end):
+            end = tir.clamp_index(end, first, self.columns)
+        inside = (True,) * self.patch
+        yield ColumnGroup(end - first, inside, functools.partial(operator.add, first))
+
+        def at_border(i: tir.Index) -> tir.Index:
+            return T.Select(i < first, i, i - first + end)
+
+        yield ColumnGroup(self.columns - end + first, None, at_border)
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """`count` tiles of a row, tile i of them at column `at(i)`.
+
+    `inside` says which columns of their patches lie in the image; None where that differs among them.
+    """
+
+    count: tir.Index
+    inside: tuple[bool, ...] | None
+    at: Callable[[tir.Index], tir.Index]
 
 
 def default_schedule(
@@ -310,10 +322,10 @@ class _Winograd:
         w, s = self.workload, self.schedule
 
         def transform_inputs(row: tir.Index, in_block: tir.Index, low: tir.Index, high: tir.Index) -> None:
-            for first, count, inside in self.tiling.column_groups():
-                with tir.loop(count) as column:
+            for group in self.tiling.column_groups():
+                with tir.loop(group.count) as i:
                     step = functools.partial(
-                        self._transform_patch, patches, row, in_block, first + column, inside
+                        self._transform_patch, patches, row, in_block, group.at(i), group.inside
                     )
                     self._for_vectors(w.channels, low, high, step)
 
@@ -385,7 +397,7 @@ class _Winograd:
         row: tir.Index,
         in_block: tir.Index,
         column: tir.Index,
-        inside: Sequence[bool | None],
+        inside: Sequence[bool] | None,
         first: tir.Index,
         lanes: int,
     ) -> None:
@@ -398,17 +410,13 @@ class _Winograd:
         x = column * tiles.tile - w.padding[1]
 
         def pixel(y: tir.Index, x: tir.Index) -> tir.Value:
-            return T.bind(tir.load(self.source, (image, y, x, w.first_channel + first), lanes))
+            return tir.load(self.source, (image, y, x, w.first_channel + first), lanes)
 
         def row_of_patch(i: int, y: tir.Index) -> None:
-            pixels = [
-                pixel(y, x + j)
-                if ok
-                else None
-                if ok is False
-                else self._pixel_if_inside(pixel, y, x + j, lanes)
-                for j, ok in enumerate(inside)
-            ]
+            if inside is None:
+                pixels = self._pixels_inside(pixel, y, x, lanes)
+            else:
+                pixels = [T.bind(pixel(y, x + j)) if ok else None for j, ok in enumerate(inside)]
             for j, value in enumerate(multiply(matrix, pixels, of)):
                 tir.store(half[i], value, (j * lanes,), lanes)
 
@@ -433,19 +441,19 @@ class _Winograd:
             for i, value in enumerate(multiply(matrix, column_of_patch, of)):
                 tir.store(patches, value, (i * n + j, number, first), lanes)
 
-    def _pixel_if_inside(
+    def _pixels_inside(
         self, load: Callable[[tir.Index, tir.Index], tir.Value], y: tir.Index, x: tir.Index, lanes: int
-    ) -> tir.Value:
-        """Return a pixel, zero if it is outside of its row."""
-        dtype = self.workload.dtype
-        column, width = tir.expressions((x, self.workload.width))
-        held = tir.scratch(dtype, lanes)
-        with T.If(T.And(T.GE(column, 0), T.LT(column, width))):
+    ) -> list[tir.Value]:
+        """Return the pixels of a row of a patch, zeros outside of the image."""
+        dtype, patch = self.workload.dtype, self.tiling.patch
+        held = tir.scratch(dtype, patch * lanes)
+        (width,) = tir.expressions((self.workload.width,))
+        with T.serial(0, patch) as j, T.If(T.And(T.GE(x + j, 0), T.LT(x + j, width))):
             with T.Then():
-                tir.store(held, load(y, x), (0,), lanes)
+                tir.store(held, load(y, x + j), (j * lanes,), lanes)
             with T.Else():
-                tir.store(held, tir.constant(0, dtype, lanes), (0,), lanes)
-        return T.bind(tir.load(held, (0,), lanes))
+                tir.store(held, tir.constant(0, dtype, lanes), (j * lanes,), lanes)
+        return [T.bind(tir.load(held, (j * lanes,), lanes)) for j in range(patch)]
 
     def _transform_product(
         self,
