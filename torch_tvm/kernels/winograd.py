@@ -274,7 +274,9 @@ def _spread(shape: tuple[int, ...], dtype: str) -> tir.Buffer:
 
     16 KB apart, the 36 elements of a patch share one set of the L1 cache: 186 ns for a vector of patches instead of 34.
     """
-    matrix, line = math.prod(shape[1:]), 64 // tir.element_bytes(dtype)
+    # Of the largest size: with a stride known at run time only, 64 channels at 56x56 take 1.1 s to compile instead of 0.66.
+    # What is not used is never touched.
+    matrix, line = extent.bounds(math.prod(shape[1:]))[1], 64 // tir.element_bytes(dtype)
     stride = (-(-matrix // line) // 2 * 2 + 1) * line
     memory = T.alloc_buffer(tir.expressions((shape[0] * stride,)), dtype, align=64)
     strides = tir.expressions((stride, shape[2], 1))
