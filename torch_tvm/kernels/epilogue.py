@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from tvm.tirx import PrimFunc
 
-from torch_tvm.kernels import tir, views
+from torch_tvm.kernels import extent, tir, views
 from torch_tvm.kernels.expression import Expression, Operand, emit, identity
+from torch_tvm.kernels.extent import Extent, UndecidableError
 from torch_tvm.kernels.views import View
 
 # Instructions that are one or two machine instructions a vector. Anything else (exp, erf, division ...) is
@@ -49,7 +50,7 @@ class PlacedExpression:
         """Check the views against the expression."""
         operands = self.operands
         if self.overwritten and self.overwritten not in self.overwritable:
-            raise ValueError(f"the output cannot take the memory of input {self.overwritten} of {self}")
+            raise UndecidableError(f"the output cannot take the memory of input {self.overwritten} of {self}")
         if len(self.views) != len(operands):
             raise ValueError(f"there are {len(operands)} operands and outputs, got {len(self.views)} views")
         for view, operand in zip(self.views, operands, strict=True):
@@ -73,10 +74,13 @@ class PlacedExpression:
     def overwritable(self) -> list[int]:
         """Inputs with the output's shape and dtype that lie in memory as it does, not in parts of larger tensors.
 
-        An anchor that computes each element once reads such an input at an index just before it stores there.
+        An anchor that computes each element once reads such an input at an index just before it stores there. With symbolic
+        sizes it may compute some twice.
         """
         results = self.expression.output_operands
         if len(results) > 1 or self.views[-1] is not None:
+            return []
+        if any(isinstance(size, Extent) for size in self.shape):
             return []
         inputs = zip(self.expression.inputs[self.results :], self.views[:-1], strict=True)
         same = (k for k, (own, view) in enumerate(inputs, self.results) if own == results[0] and view is None)
@@ -150,10 +154,11 @@ def load_operand(
     if not shape:
         return tir.broadcast(buffer[()], lanes)
     position = [
-        0 if size == 1 else where for size, where in zip(shape, index[len(index) - len(shape) :], strict=True)
+        0 if extent.same(size, 1) else where
+        for size, where in zip(shape, index[len(index) - len(shape) :], strict=True)
     ]
-    if shape[-1] == 1:
-        return tir.broadcast(buffer[tuple(position)], lanes)
+    if extent.same(shape[-1], 1):
+        return tir.broadcast(tir.load(buffer, position, 1), lanes)
     return tir.load_partial(buffer, position, count=count, dtype=operand.dtype, lanes=lanes)
 
 
@@ -245,9 +250,9 @@ def fold(epilogue: PlacedExpression, shape: tuple[int, ...]) -> PlacedExpression
     inputs = [Operand(shape, own.dtype) for own in expression.inputs[: epilogue.results]]
     folded: list[View | None] = []
     for operand, view in zip(epilogue.operands, epilogue.views, strict=True):
-        if math.prod(operand.shape) == math.prod(shape):
+        if extent.same(math.prod(operand.shape), math.prod(shape)):
             inputs.append(Operand(shape, operand.dtype))
-        elif math.prod(operand.shape[:-1]) == 1:
+        elif extent.same(math.prod(operand.shape[:-1]), 1):
             inputs.append(Operand(operand.shape[-1:], operand.dtype))
         else:
             return None

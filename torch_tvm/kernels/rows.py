@@ -15,8 +15,9 @@ from typing import Any
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import instructions, tir, views
+from torch_tvm.kernels import extent, instructions, tir, views
 from torch_tvm.kernels.expression import Expression, Instruction, Operand, emit
+from torch_tvm.kernels.extent import Extent, Size
 from torch_tvm.kernels.nest import Nest, Schedule, advance, task_count
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import Space, View
@@ -49,7 +50,7 @@ class Layout:
     along_row: bool  # vectors run along the reduced dimensions
 
     @property
-    def row_size(self) -> int:
+    def row_size(self) -> Size:
         """Elements in one row."""
         return math.prod(self.reduced.sizes)
 
@@ -63,16 +64,21 @@ def layout(
     """
     lead = strides[0]
     groups = [[d for d in range(len(shape)) if d not in axes], [d for d in range(len(shape)) if d in axes]]
-    contiguous = [d for d, size in enumerate(shape) if size > 1 and abs(lead[d]) == 1]
-    along_row = (bool(contiguous) and contiguous[-1] in axes) or math.prod(shape[d] for d in groups[0]) == 1
+    contiguous = [
+        d for d, size in enumerate(shape) if not extent.same(size, 1) and extent.same(abs(lead[d]), 1)
+    ]
+    single = extent.same(math.prod(shape[d] for d in groups[0]), 1)
+    along_row = (bool(contiguous) and contiguous[-1] in axes) or single
     spaces = []
     for group, keep_order in zip(groups, (False, ordered), strict=True):
         # Dimensions that the first operand is broadcast over go outermost.
-        dims = (
-            group if keep_order else sorted(group, key=lambda d: (-abs(lead[d]) if lead[d] else -math.inf, d))
-        )
+        dims = group if keep_order else sorted(group, key=lambda d: (_distance(lead[d]), d))
         spaces.append(views.collapse([shape[d] for d in dims], [[s[d] for d in dims] for s in strides]))
     return Layout(spaces[0], spaces[1], along_row)
+
+
+def _distance(stride: Size) -> float:
+    return -abs(extent.hint(stride)) if extent.hint(stride) else -math.inf
 
 
 def check_source(source: Expression, axes: Sequence[int], given: Sequence[View | None]) -> None:
@@ -125,6 +131,14 @@ class Point:
     lanes: int
     slot: int
     position: Index  # of its first element within the row
+    skipped: Index | None = None  # first lanes that another point has
+
+    def fresh(self, value: Value, other: Value) -> Value:
+        """Take `other` for lanes that another point has."""
+        if self.skipped is None:
+            return value
+        own = T.GE(T.ramp(0, 1, self.lanes), T.broadcast(self.skipped, self.lanes))
+        return T.Select(own, value, other)
 
 
 class Accumulator:
@@ -147,6 +161,8 @@ class Accumulator:
 
     def add(self, point: Point, value: Value) -> None:
         """Combine a vector into the point's accumulator."""
+        if point.skipped is not None:
+            value = point.fresh(value, tir.constant(self._initial, self._dtype, point.lanes))
         buffer = self._slots[point.slot]
         held = tir.load(buffer, (0,), point.lanes)
         tir.store(buffer, self._combine(held, value, point.lanes), (0,), point.lanes)
@@ -232,6 +248,8 @@ class Row:
 
     def write(self, operand: int, value: Value, point: Point) -> None:
         """Store a vector into an operand of the full shape."""
+        if point.skipped is not None:
+            value = point.fresh(value, self.read(operand, point))
         views.store(self._buffers[operand], value, point.offsets[operand], self._step(operand), point.lanes)
 
     @property
@@ -250,9 +268,9 @@ class Row:
     @property
     def is_long(self) -> bool:
         """Whether a sum of the row needs a second level of accumulators."""
-        return self._steps(0) > FLUSH
+        return not extent.at_least(FLUSH, self._steps(0))
 
-    def _steps(self, loop: int) -> int:
+    def _steps(self, loop: int) -> Size:
         """Steps of one accumulator in one run of the loops from `loop` on."""
         *outer, last = self._layout.reduced.sizes[loop:]
         lanes = self.width if self.along_row else 1
@@ -272,22 +290,23 @@ class Row:
             self._innermost(offsets, position, step, flush)
             return
         below = self._steps(loop + 1)
-        group = size if flush is None or below * size <= FLUSH else max(1, FLUSH // below)
+        at_once = flush is None or extent.at_least(FLUSH, below * size)
+        group = size if at_once else max(1, FLUSH // extent.hint(below))
 
-        def some(first: Index, count: int) -> None:
+        def some(first: Index, count: Size) -> None:
             with tir.loop(count) as k:
                 index = first + k
                 moved = advance(space, offsets, [index], loop)
                 inner = (position + index) * space.sizes[loop + 1]
-                self._loops(loop + 1, moved, inner, step, flush if below > FLUSH else None)
+                self._loops(loop + 1, moved, inner, step, None if extent.at_least(FLUSH, below) else flush)
 
-        if group == size:
+        if extent.same(group, size):
             some(0, size)
         else:
             with tir.loop(size // group) as block:
                 some(block * group, group)
                 flush()  # type: ignore[misc]  # groups exist only with it
-            if size % group:
+            if isinstance(size % group, Extent) or size % group:
                 some(size // group * group, size % group)
 
     def _innermost(
@@ -297,26 +316,52 @@ class Row:
         loop, lanes = len(space.sizes) - 1, self.width if self.along_row else 1
         vectors, tail = divmod(space.sizes[-1], lanes)
 
-        def at(index: Index, slot: int, count: int) -> None:
+        def at(index: Index, slot: int, count: int, skipped: Index | None = None) -> None:
             moved = advance(space, offsets, [index], loop)
-            step(Point(moved, count if self.along_row else self.width, slot, position + index))
+            lanes_of_point = count if self.along_row else self.width
+            step(Point(moved, lanes_of_point, slot, position + index, skipped))
 
         rounds, rest = divmod(vectors, UNROLL)
-        if flush is None or rounds <= FLUSH:
+        if flush is None or extent.at_least(FLUSH, rounds):
             self._rounds(0, rounds, lanes, at)
         else:
             with tir.loop(rounds // FLUSH) as block:
                 self._rounds(block * FLUSH, FLUSH, lanes, at)
                 flush()
             self._rounds(rounds // FLUSH * FLUSH, rounds % FLUSH, lanes, at)
+        if isinstance(tail, Extent):
+            self._symbolic_rest(rounds * UNROLL * lanes, space.sizes[-1], lanes, at)
+            return
+        if isinstance(rest, Extent):
+            with tir.loop(rest) as index:
+                at((rounds * UNROLL + index) * lanes, 0, lanes)
+            rest = 0
         for slot in range(rest):
             at((rounds * UNROLL + slot) * lanes, slot, lanes)
         if tail:
             at(vectors * lanes, rest, tail)
 
+    def _symbolic_rest(self, done: Size, size: Size, lanes: int, at: Callable[..., None]) -> None:
+        """Emit what is left of a row: vectors of which the last one begins early enough to be whole, else elements."""
+
+        def vectors() -> None:
+            with tir.loop(-(-(size - done) // lanes)) as index:
+                first = done + index * lanes
+                begin = T.min(first, size - lanes)
+                at(begin, 0, lanes, first - begin)
+
+        def elements() -> None:
+            with tir.loop(size - done) as index:
+                at(done + index, 0, 1)
+
+        # TVM's code generator crashes on selections among vectors of bfloat16.
+        dtypes = {memory.dtype for memory in self._buffers}
+        whole = False if "bfloat16" in dtypes else tir.reaches(size, lanes)
+        tir.either(whole, vectors, elements)
+
     @staticmethod
-    def _rounds(first: Index, count: int, lanes: int, at: Callable[[Index, int, int], None]) -> None:
-        if count == 0:
+    def _rounds(first: Index, count: Size, lanes: int, at: Callable[[Index, int, int], None]) -> None:
+        if extent.same(count, 0):
             return
         with tir.loop(count) as index:
             for slot in range(UNROLL):
