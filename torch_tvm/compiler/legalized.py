@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import tvm
@@ -10,6 +11,7 @@ import tvm_ffi
 from tvm import relax, tirx
 
 from torch_tvm.kernels import generic
+from torch_tvm.kernels.target import CpuTarget
 
 from .graph import Node
 from .launch import Argument, element_bytes
@@ -93,15 +95,15 @@ def legalized_launches(
         lowerer.launch(
             node.op.rpartition(".")[2],
             (key, position),
-            _scheduler(lowerer, function),
+            partial(_scheduled, function=function, target=lowerer.target, threads=lowerer.threads),
             arguments,
             values[binding.var],
             packing=node.weight_only,
         )
 
 
-def _scheduler(lowerer: Lowerer, function: tirx.PrimFunc) -> Callable[[str], tirx.PrimFunc]:
-    return lambda _: _unaligned(generic.schedule(function, lowerer.target, lowerer.threads))
+def _scheduled(*, function: tirx.PrimFunc, target: CpuTarget, threads: int, name: str) -> tirx.PrimFunc:
+    return _unaligned(generic.schedule(function, target, threads)).with_attr("global_symbol", name)
 
 
 def _argument(lowerer: Lowerer, expr: relax.Expr, values: dict[Any, list[Argument]]) -> list[Argument]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch_tvm.kernels import interleave
 from torch_tvm.kernels.views import View
 
@@ -27,7 +29,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     lowerer.launch(
         "interleave",
         (workload, schedule),
-        lambda name: interleave.build(workload, schedule, lowerer.target, name),
+        partial(interleave.build, workload=workload, schedule=schedule, target=lowerer.target),
         [argument for argument, _ in found],
         [Argument(lowerer.storage(node.output), node.output.shape, node.output.dtype)],
         packing=group.weight_only,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 from torch_tvm.kernels import pointwise_depthwise
 from torch_tvm.kernels.epilogue import PlacedExpression
@@ -65,7 +66,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     lowerer.launch(
         group_name(group),
         (workload, schedule),
-        lambda name: pointwise_depthwise.build(workload, schedule, lowerer.target, name),
+        partial(pointwise_depthwise.build, workload=workload, schedule=schedule, target=lowerer.target),
         [source, *_packed(lowerer, node, workload, schedule), *others, *extras],
         [output],
         packing=group.weight_only,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -189,14 +190,14 @@ class Lowerer:
         self,
         name: str,
         key: Hashable,
-        build: Callable[[str], tirx.PrimFunc],
+        build: partial[tirx.PrimFunc],
         inputs: Sequence[Argument],
         outputs: Sequence[Argument],
         *,
         packing: bool,
         flops: float = 0.0,
         spreads_nonfinite: bool = False,
-        overwriting: Mapping[int, tuple[Hashable, Callable[[str], tirx.PrimFunc]]] = _NOTHING,
+        overwriting: Mapping[int, tuple[Hashable, partial[tirx.PrimFunc]]] = _NOTHING,
     ) -> None:
         """Append one launch, unless it has nothing to write.
 
@@ -209,7 +210,7 @@ class Lowerer:
             self._nothing(outputs)
             return
 
-        def kernel(key: Hashable, build: Callable[[str], tirx.PrimFunc]) -> Kernel:
+        def kernel(key: Hashable, build: partial[tirx.PrimFunc]) -> Kernel:
             return Kernel(name, key, build, flops, spreads_nonfinite)
 
         variants = {position: kernel(*variant) for position, variant in overwriting.items()}
@@ -220,7 +221,7 @@ class Lowerer:
         group: Group,
         name: str,
         key: Hashable,
-        build: Callable[[str, Epilogue], tirx.PrimFunc],
+        build: partial[tirx.PrimFunc],
         operands: Sequence[Argument],
         *,
         flops: float,
@@ -231,8 +232,8 @@ class Lowerer:
         results = len(group.root.results)
         placed = [epilogues.place(epilogue, results)] if epilogue is not None else []
 
-        def variant(epilogue: Epilogue) -> tuple[Hashable, Callable[[str], tirx.PrimFunc]]:
-            return (key, epilogue), lambda function: build(function, epilogue)
+        def variant(epilogue: Epilogue) -> tuple[Hashable, partial[tirx.PrimFunc]]:
+            return (key, epilogue), partial(build, epilogue=epilogue)
 
         self.launch(
             name,
@@ -254,11 +255,7 @@ class Lowerer:
         for output in outputs:
             if output.storage.kind == "output":
                 parameter = tir.Parameter("empty", (0,), output.dtype)
-
-                def build(name: str, parameter: tir.Parameter = parameter) -> tirx.PrimFunc:
-                    return tir.kernel(name, [parameter], lambda _: T.evaluate(0))
-
-                kernel = Kernel("empty", ("empty", parameter), build)
+                kernel = Kernel("empty", ("empty", parameter), partial(_build_nothing, parameter=parameter))
                 self.launches.append(Launch(kernel, [], [Argument(output.storage, (0,), output.dtype)]))
 
     def elementwise(
@@ -280,9 +277,10 @@ class Lowerer:
         )
         schedule = elementwise.default_schedule(workload, self.target, self.threads)
 
-        def variant(overwritten: int | None) -> tuple[Hashable, Callable[[str], tirx.PrimFunc]]:
+        def variant(overwritten: int | None) -> tuple[Hashable, partial[tirx.PrimFunc]]:
             own = dataclasses.replace(workload, overwritten=overwritten)
-            return (own, schedule), lambda function: elementwise.build(own, schedule, self.target, function)
+            build = partial(elementwise.build, workload=own, schedule=schedule, target=self.target)
+            return (own, schedule), build
 
         self.launch(
             name,
@@ -313,7 +311,7 @@ class Lowerer:
         key: Hashable,
         weights: Sequence[Argument],
         shape: tuple[int, ...],
-        build: Callable[[str], tirx.PrimFunc],
+        build: partial[tirx.PrimFunc],
         *,
         packing: bool,
     ) -> Argument:
@@ -411,6 +409,10 @@ class Lowerer:
         inputs = [self.argument(arg) for arg in node.args]
         outputs = [Argument(self.storage(t), t.shape, t.dtype) for t in node.outputs]
         legalized_launches(self, node, inputs, outputs)
+
+
+def _build_nothing(parameter: tir.Parameter, name: str) -> tirx.PrimFunc:
+    return tir.kernel(name, [parameter], lambda _: T.evaluate(0))
 
 
 def _kernel_view(shape: tuple[int, ...], access: Access) -> View:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch_tvm.kernels import matmul
 from torch_tvm.kernels.matrix_view import MatrixView, Part
 
@@ -98,14 +100,14 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
             (workload.b, workload.n, schedule),
             [b],
             matmul.packed_shape(workload, schedule),
-            lambda name: matmul.build_pack(workload, schedule, lowerer.target, name),
+            partial(matmul.build_pack, workload=workload, schedule=schedule, target=lowerer.target),
             packing=True,
         )
     lowerer.launch_anchor(
         group,
         group_name(group),
         (workload, schedule),
-        lambda name, epilogue: matmul.build(workload, schedule, lowerer.target, name, epilogue),
+        partial(matmul.build, workload=workload, schedule=schedule, target=lowerer.target),
         [a, b],
         flops=float(workload.flops),
     )

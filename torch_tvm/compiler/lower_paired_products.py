@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tvm.tirx import PrimFunc
+from functools import partial
 
 from torch_tvm.kernels import paired_matmul
 from torch_tvm.kernels.paired_matmul import PairedMatmul
 
 from .fusion import Group
 from .graph import Node
-from .lower_kernels import FAMILIES, Epilogue, Family, Lowerer, group_name
+from .lower_kernels import FAMILIES, Family, Lowerer, group_name
 from .lower_matmul import operand_view
 from .paired_products import PairedProducts
 
@@ -30,14 +30,11 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         (workload.b, schedule),
         [b0, b1],
         paired_matmul.packed_shape(workload, schedule),
-        lambda name: paired_matmul.build_pack(workload, schedule, name),
+        partial(paired_matmul.build_pack, workload=workload, schedule=schedule),
         packing=True,
     )
 
-    def build(name: str, epilogue: Epilogue) -> PrimFunc:
-        assert epilogue is not None, "two results do not become one by themselves"
-        return paired_matmul.build(workload, schedule, lowerer.target, name, epilogue)
-
+    build = partial(paired_matmul.build, workload=workload, schedule=schedule, target=lowerer.target)
     lowerer.launch_anchor(
         group, group_name(group), (workload, schedule), build, [a, packed], flops=float(workload.flops)
     )

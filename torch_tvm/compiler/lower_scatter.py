@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch_tvm.kernels import scatter
 
 from .fusion import Group
@@ -35,7 +37,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     lowerer.launch(
         "scatter",
         (workload, schedule),
-        lambda name: scatter.build(workload, schedule, name),
+        partial(scatter.build, workload=workload, schedule=schedule),
         [lowerer.argument(arg) for arg in node.args],
         [Argument(lowerer.storage(node.output), node.output.shape, node.output.dtype)],
         packing=group.weight_only,

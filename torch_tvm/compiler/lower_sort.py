@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from torch_tvm.kernels import sort
 
@@ -30,7 +31,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     lowerer.launch(
         "topk" if schedule.select else "sort",
         (workload, schedule),
-        lambda name: sort.build(workload, schedule, name),
+        partial(sort.build, workload=workload, schedule=schedule),
         [Argument(source.storage, rows, source.dtype, source.offset)],
         [Argument(lowerer.storage(t), workload.result_shape, t.dtype) for t in (values, positions)],
         packing=group.weight_only,

@@ -31,7 +31,7 @@ def name_kernels(launches: Sequence[Launch]) -> dict[Kernel, str]:
 
 def build_kernels(launches: Sequence[Launch], names: Mapping[Kernel, str]) -> dict[str, PrimFunc]:
     """Build every kernel once, and check that all its launches suit it."""
-    functions = {name: kernel.build(name) for kernel, name in names.items()}
+    functions = {name: kernel.build(name=name) for kernel, name in names.items()}
     for launch in launches:
         arguments = [(a.shape, a.dtype) for a in (*launch.inputs, *launch.outputs)]
         check_arguments(functions[names[launch.kernel]], arguments)
