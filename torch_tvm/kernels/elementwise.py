@@ -14,8 +14,9 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
-from torch_tvm.kernels import tir, views
+from torch_tvm.kernels import extent, tir, views
 from torch_tvm.kernels.expression import Expression, Operand, emit
+from torch_tvm.kernels.extent import Extent
 from torch_tvm.kernels.nest import Nest, Schedule, task_count
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.transpose import MAX_SIDE, Tile
@@ -103,7 +104,7 @@ def overwritable(workload: Elementwise, schedule: Schedule) -> list[int]:
     """
     expression, (space, bases) = workload.expression, _iteration(workload)
     last, inner = len(expression.inputs), space.sizes[-1]
-    exact = inner % schedule.lanes == 0 or inner < schedule.lanes
+    exact = extent.same(inner % schedule.lanes, 0) or extent.at_least(schedule.lanes - 1, inner)
     if len(expression.outputs) > 1 or not exact or any(workload.outputs):
         return []
     tiled = any(
@@ -198,18 +199,32 @@ class _Kernel:
         """Emit loops over vectors, or over tiles where an input is contiguous along an outer loop."""
         schedule, loop = self.schedule, self._tiled_loop()
         side = min(schedule.lanes, MAX_SIDE)
-        if loop is None or min(self.space.sizes[loop], self.space.sizes[-1]) < side or side < 2:
+
+        def vectors() -> None:
             Nest(self.space, bases, schedule.lanes, schedule.tasks, self._vector).emit()
+
+        if loop is None or side < 2:
+            vectors()
             return
-        size = self.space.sizes[loop]
+
+        def tiles() -> None:
+            tir.either(
+                tir.reaches(self.space.sizes[-1], side), lambda: self._tiles(loop, side, bases), vectors
+            )
+
+        tir.either(tir.reaches(self.space.sizes[loop], side), tiles, vectors)
+
+    def _tiles(self, loop: int, side: int, bases: tuple[int, ...]) -> None:
+        """Emit loops over tiles of `side` steps of a loop and of the innermost one, both of which have as many."""
+        size, tasks = self.space.sizes[loop], self.schedule.tasks
         body = functools.partial(self._tile, loop)
-        Nest(_with_loop(self.space, loop, size // side, side), bases, side, schedule.tasks, body).emit()
-        if size % side:
+        Nest(_with_loop(self.space, loop, size // side, side), bases, side, tasks, body, whole=True).emit()
+        if isinstance(size % side, Extent) or size % side:
             # The last tiles overlap those before them.
             last = tuple(
                 base + (size - side) * own[loop] for base, own in zip(bases, self.space.strides, strict=True)
             )
-            Nest(_with_loop(self.space, loop, 1, 1), last, side, schedule.tasks, body).emit()
+            Nest(_with_loop(self.space, loop, 1, 1), last, side, tasks, body, whole=True).emit()
 
     def _is_permuted(self, operand: int, loop: int) -> bool:
         own = self.space.strides[operand]

@@ -382,6 +382,16 @@ def dims(size: Size) -> frozenset[Dim]:
     return size.dims if isinstance(size, Extent) else frozenset()
 
 
+def same(a: Size, b: Size) -> bool:
+    """Say whether two sizes are equal for all values of their dimensions."""
+    return not isinstance(difference := a - b, Extent) and difference == 0
+
+
+def at_least(a: Size, b: Size) -> bool:
+    """Say whether a >= b for all values of their dimensions."""
+    return bounds(a - b)[0] >= 0
+
+
 # -- normal form -------------------------------------------------------------------------------------
 
 

@@ -17,8 +17,9 @@ from tvm import s_tir, tirx
 from tvm.support import cc
 from tvm.tirx import PrimFunc
 
+from torch_tvm.kernels.extent import Size
 from torch_tvm.kernels.target import CpuTarget
-from torch_tvm.kernels.tir import NO_INNER_BLOCKS
+from torch_tvm.kernels.tir import DIMS, NO_INNER_BLOCKS, PARAMETERS
 
 # A module costs 20 to 40 ms whatever is in it (target machine, JIT session), a convolution 100 to 200 ms: with
 # 8 functions a module the first is small and the threads still even out.
@@ -178,11 +179,19 @@ def _run_on(cpus: Collection[int]) -> None:
         os.sched_setaffinity(0, cpus)
 
 
-def check_arguments(function: PrimFunc, arguments: Sequence[tuple[tuple[int, ...], str]]) -> None:
-    """Raise ValueError unless the shapes and dtypes are those of the function's parameters."""
-    types = [parameter.ty for parameter in function.params]
-    expected = [(tuple(int(size) for size in buffer.shape), str(buffer.dtype)) for buffer in types]
-    if list(arguments) != expected:
-        raise ValueError(
-            f"{function.attrs['global_symbol']}: expected tensors {expected}, got {list(arguments)}"
-        )
+def check_arguments(
+    function: PrimFunc, arguments: Sequence[tuple[tuple[Size, ...], str]], dims: Sequence[str] = ()
+) -> None:
+    """Raise ValueError unless the shapes and dtypes are those of the function's tensors, and `dims` its last parameters."""
+    symbolic = PARAMETERS in function.attrs
+    if symbolic:
+        expected, given = str(function.attrs[PARAMETERS]), str(list(arguments))
+        fits = given == expected and list(dims) == [str(name) for name in function.attrs[DIMS]]
+    else:
+        buffers = [parameter.ty for parameter in function.params]
+        types = [(tuple(int(size) for size in buffer.shape), str(buffer.dtype)) for buffer in buffers]
+        expected, fits = str(types), list(arguments) == types and not dims
+    if not fits:
+        behind = f" and sizes {list(map(str, function.attrs[DIMS]))}" if symbolic else ""
+        got = f"{list(arguments)}{f' and {list(dims)}' if dims else ''}"
+        raise ValueError(f"{function.attrs['global_symbol']}: expected tensors {expected}{behind}, got {got}")

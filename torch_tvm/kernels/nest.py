@@ -9,7 +9,8 @@ from typing import Any
 
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import tir
+from torch_tvm.kernels import extent, tir
+from torch_tvm.kernels.extent import Extent, Size
 from torch_tvm.kernels.tir import PARALLEL_MIN_NANOSECONDS
 from torch_tvm.kernels.views import Space
 
@@ -55,7 +56,8 @@ class Nest:
     """Calls `body(offsets of all operands, lanes)` for every vector of `lanes` along the innermost loop.
 
     The last vector of a row overlaps the one before it where `lanes` does not divide the row: computed twice, but never past
-    the end and never lane by lane. So a body must not read what it writes. Shorter rows are one shorter vector.
+    the end and never lane by lane. So a body must not read what it writes. Shorter rows are one shorter vector, elements where
+    their size is symbolic unless `whole` says that there are none.
     """
 
     space: Space
@@ -63,12 +65,13 @@ class Nest:
     lanes: int
     tasks: int
     body: Body
+    whole: bool = False
 
     def emit(self) -> None:
         """Emit the loops, the outermost ones in parallel if there is more than one task."""
         *outer, inner = self.space.sizes
         split = self._parallel_loops(outer)
-        if self._is_uneven(math.prod(outer[:split])) and inner >= 2 * self.lanes:
+        if self._is_uneven(extent.hint(math.prod(outer[:split]))) and extent.hint(inner) >= 2 * self.lanes:
             self._split_inner()
             return
         with tir.loop(math.prod(outer[:split]), parallel=self.tasks > 1) as task:
@@ -78,7 +81,7 @@ class Nest:
         """How many outer loops make enough tasks when they run as one parallel loop."""
         if self.tasks == 1:
             return 0
-        enough = (split for split in range(len(outer)) if math.prod(outer[:split]) >= self.tasks)
+        enough = (split for split in range(len(outer)) if extent.hint(math.prod(outer[:split])) >= self.tasks)
         return next(enough, len(outer))
 
     def _is_uneven(self, iterations: int) -> bool:
@@ -92,13 +95,18 @@ class Nest:
         """Few outer iterations, a long inner loop: tasks are parts of rows."""
         *outer, inner = self.space.sizes
         rows, vectors = math.prod(outer), inner // self.lanes
-        parts = min(vectors, -(-self.tasks // rows))
+        parts = min(extent.hint(vectors), -(-self.tasks // extent.hint(rows)))
         with tir.loop(rows * parts, parallel=True) as task:
             offsets = advance(self.space, self.bases, _unravel(T.floordiv(task, parts), outer), 0)
             part = T.floormod(task, parts)
             with tir.loop_between(part * vectors // parts, (part + 1) * vectors // parts) as vector:
                 self._at(offsets, vector * self.lanes)
-        if inner % self.lanes:
+        rest = inner % self.lanes
+        if isinstance(rest, Extent) and not self.whole:
+            with tir.loop(rows) as row:
+                offsets = advance(self.space, self.bases, _unravel(row, outer), 0)
+                self._elements(offsets, vectors * self.lanes, rest)
+        elif isinstance(rest, Extent) or rest:
             with tir.loop(rows) as row:
                 self._at(advance(self.space, self.bases, _unravel(row, outer), 0), inner - self.lanes)
 
@@ -108,6 +116,9 @@ class Nest:
             with tir.loop(size) as index:
                 self._serial(loop + 1, advance(self.space, offsets, [index], loop))
             return
+        if isinstance(size % self.lanes, Extent):
+            self._symbolic(size, offsets)
+            return
         if size < self.lanes:
             self.body(offsets, size)
             return
@@ -116,11 +127,26 @@ class Nest:
         if size % self.lanes:
             self._at(offsets, size - self.lanes)
 
+    def _symbolic(self, size: Extent, offsets: Sequence[Index]) -> None:
+        """A row whose last vector begins early enough to be whole, or elements if it is shorter than a vector."""
+
+        def vectors() -> None:
+            with tir.loop(-(-size // self.lanes)) as vector:
+                self._at(offsets, T.min(vector * self.lanes, size - self.lanes))
+
+        whole = self.whole or tir.reaches(size, self.lanes)
+        tir.either(whole, vectors, lambda: self._elements(offsets, 0, size))
+
+    def _elements(self, offsets: Sequence[Index], first: Index, count: Size) -> None:
+        with tir.loop(count) as index:
+            loop = len(self.space.sizes) - 1
+            self.body(advance(self.space, offsets, [first + index], loop), 1)
+
     def _at(self, offsets: Sequence[Index], position: Index) -> None:
         self.body(advance(self.space, offsets, [position], len(self.space.sizes) - 1), self.lanes)
 
 
-def _unravel(index: Index, sizes: Sequence[int]) -> list[Index]:
+def _unravel(index: Index, sizes: Sequence[Size]) -> list[Index]:
     """The indices of nested loops of `sizes`, given that of their fused loop."""
     indices: list[Index] = []
     for position, size in reversed(list(enumerate(sizes))):

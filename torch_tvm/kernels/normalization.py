@@ -135,7 +135,7 @@ def build(workload: Normalize, schedule: Schedule, target: CpuTarget, name: str)
         total = rows.Accumulator(row, 0.0, held, rows.add)
         rows.accumulate(row, total, value_at)
         lanes = row.result_point.lanes
-        size = tir.constant(float(found.row_size), held, lanes)
+        size = tir.size_as(found.row_size, held, lanes)
         return tir.materialise(total.result() / size, held, lanes)
 
     def body(row: Row) -> None:

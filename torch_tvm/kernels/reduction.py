@@ -15,8 +15,9 @@ from typing import Any
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import rows, tir, views
+from torch_tvm.kernels import extent, rows, tir, views
 from torch_tvm.kernels.expression import FLOATS, Expression, Operand, identity
+from torch_tvm.kernels.extent import Extent, Size
 from torch_tvm.kernels.nest import Schedule, threads_of
 from torch_tvm.kernels.rows import Layout, Point, Row, Value
 from torch_tvm.kernels.target import CpuTarget
@@ -168,6 +169,8 @@ def _pieces(workload: Reduce, found: Layout, schedule: Schedule) -> int:
     """Return the pieces that each row is reduced in, in parallel: 1 where there are rows enough for all threads."""
     if schedule.tasks == 1 or workload.operator in ("variance", *_INDICES):
         return 1
+    if any(isinstance(size, Extent) for size in (*found.kept.sizes, found.reduced.sizes[0])):
+        return 1
     threads = threads_of(schedule.tasks)
     *outer, inner = found.kept.sizes
     tasks = math.prod(outer) * (inner if found.along_row else -(-inner // schedule.lanes))
@@ -247,9 +250,6 @@ def _result(workload: Reduce, found: Layout, row: Row) -> Value:
     held = rows.accumulation_dtype(workload.dtype)
     lanes = row.result_point.lanes
 
-    def number(value: float) -> Value:
-        return tir.materialise(tir.constant(value, held, lanes), held, lanes)
-
     def total(value_at: rows.ValueAt) -> Value:
         sums = rows.Accumulator(row, 0, held, rows.add)
         rows.accumulate(row, sums, value_at)
@@ -269,16 +269,26 @@ def _result(workload: Reduce, found: Layout, row: Row) -> Value:
             deviation = tir.materialise(row.load(point) - row.spread(mean, point), held, point.lanes)
             return deviation * deviation
 
-        return T.Div(total(squared), number(max(0.0, found.row_size - workload.correction)))
+        return T.Div(total(squared), _degrees(found.row_size, workload.correction, held, lanes))
     initial, combine = SIMPLE[operator](held)
     found_value = rows.Accumulator(row, initial, held, combine)
     row.sweep(lambda point: found_value.add(point, row.load(point)))
     return found_value.result()
 
 
-def _divided(total: Value, count: int, dtype: str, row: Row) -> Value:
+def _degrees(size: Size, correction: float, dtype: str, lanes: int) -> Value:
+    """What a variance divides by; not negative."""
+    if isinstance(size, Extent):
+        less = tir.size_as(size, dtype) - tir.constant(correction, dtype)
+        degrees = tir.broadcast(T.max(less, tir.constant(0.0, dtype)), lanes)
+    else:
+        degrees = tir.constant(max(0.0, size - correction), dtype, lanes)
+    return tir.materialise(degrees, dtype, lanes)
+
+
+def _divided(total: Value, count: Size, dtype: str, row: Row) -> Value:
     lanes = row.result_point.lanes
-    number = tir.materialise(tir.constant(count, dtype, lanes), dtype, lanes)
+    number = tir.materialise(tir.size_as(count, dtype, lanes), dtype, lanes)
     return tir.materialise(T.Div(total, number), dtype, lanes)
 
 
@@ -316,7 +326,7 @@ SIMPLE: dict[str, Callable[[str], tuple[Any, rows.Combine]]] = {
 
 def _position(workload: Reduce, found: Layout, row: Row) -> Value:
     """Where the extremum of one row is: a pair of accumulators, the value and its position."""
-    if found.row_size >= 2**31:
+    if extent.bounds(found.row_size)[1] >= 2**31:
         raise ValueError(f"{workload.operator} takes rows of less than 2^31 elements, got {found.row_size}")
     held, width = rows.accumulation_dtype(workload.dtype), row.width
     largest = workload.operator == "argmax"

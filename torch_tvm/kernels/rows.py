@@ -15,8 +15,9 @@ from typing import Any
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import instructions, tir, views
+from torch_tvm.kernels import extent, instructions, tir, views
 from torch_tvm.kernels.expression import Expression, Instruction, Operand, emit
+from torch_tvm.kernels.extent import Extent, Size
 from torch_tvm.kernels.nest import Nest, Schedule, advance, task_count
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import Space, View
@@ -49,7 +50,7 @@ class Layout:
     along_row: bool  # vectors run along the reduced dimensions
 
     @property
-    def row_size(self) -> int:
+    def row_size(self) -> Size:
         """Elements in one row."""
         return math.prod(self.reduced.sizes)
 
@@ -63,16 +64,21 @@ def layout(
     """
     lead = strides[0]
     groups = [[d for d in range(len(shape)) if d not in axes], [d for d in range(len(shape)) if d in axes]]
-    contiguous = [d for d, size in enumerate(shape) if size > 1 and abs(lead[d]) == 1]
-    along_row = (bool(contiguous) and contiguous[-1] in axes) or math.prod(shape[d] for d in groups[0]) == 1
+    contiguous = [
+        d for d, size in enumerate(shape) if not extent.same(size, 1) and extent.same(abs(lead[d]), 1)
+    ]
+    single = extent.same(math.prod(shape[d] for d in groups[0]), 1)
+    along_row = (bool(contiguous) and contiguous[-1] in axes) or single
     spaces = []
     for group, keep_order in zip(groups, (False, ordered), strict=True):
         # Dimensions that the first operand is broadcast over go outermost.
-        dims = (
-            group if keep_order else sorted(group, key=lambda d: (-abs(lead[d]) if lead[d] else -math.inf, d))
-        )
+        dims = group if keep_order else sorted(group, key=lambda d: (_distance(lead[d]), d))
         spaces.append(views.collapse([shape[d] for d in dims], [[s[d] for d in dims] for s in strides]))
     return Layout(spaces[0], spaces[1], along_row)
+
+
+def _distance(stride: Size) -> float:
+    return -abs(extent.hint(stride)) if extent.hint(stride) else -math.inf
 
 
 def check_source(source: Expression, axes: Sequence[int], given: Sequence[View | None]) -> None:
@@ -250,9 +256,9 @@ class Row:
     @property
     def is_long(self) -> bool:
         """Whether a sum of the row needs a second level of accumulators."""
-        return self._steps(0) > FLUSH
+        return not extent.at_least(FLUSH, self._steps(0))
 
-    def _steps(self, loop: int) -> int:
+    def _steps(self, loop: int) -> Size:
         """Steps of one accumulator in one run of the loops from `loop` on."""
         *outer, last = self._layout.reduced.sizes[loop:]
         lanes = self.width if self.along_row else 1
@@ -272,22 +278,23 @@ class Row:
             self._innermost(offsets, position, step, flush)
             return
         below = self._steps(loop + 1)
-        group = size if flush is None or below * size <= FLUSH else max(1, FLUSH // below)
+        at_once = flush is None or extent.at_least(FLUSH, below * size)
+        group = size if at_once else max(1, FLUSH // extent.hint(below))
 
-        def some(first: Index, count: int) -> None:
+        def some(first: Index, count: Size) -> None:
             with tir.loop(count) as k:
                 index = first + k
                 moved = advance(space, offsets, [index], loop)
                 inner = (position + index) * space.sizes[loop + 1]
-                self._loops(loop + 1, moved, inner, step, flush if below > FLUSH else None)
+                self._loops(loop + 1, moved, inner, step, None if extent.at_least(FLUSH, below) else flush)
 
-        if group == size:
+        if extent.same(group, size):
             some(0, size)
         else:
             with tir.loop(size // group) as block:
                 some(block * group, group)
                 flush()  # type: ignore[misc]  # groups exist only with it
-            if size % group:
+            if isinstance(size % group, Extent) or size % group:
                 some(size // group * group, size % group)
 
     def _innermost(
@@ -302,21 +309,28 @@ class Row:
             step(Point(moved, count if self.along_row else self.width, slot, position + index))
 
         rounds, rest = divmod(vectors, UNROLL)
-        if flush is None or rounds <= FLUSH:
+        if flush is None or extent.at_least(FLUSH, rounds):
             self._rounds(0, rounds, lanes, at)
         else:
             with tir.loop(rounds // FLUSH) as block:
                 self._rounds(block * FLUSH, FLUSH, lanes, at)
                 flush()
             self._rounds(rounds // FLUSH * FLUSH, rounds % FLUSH, lanes, at)
+        if isinstance(rest, Extent):
+            with tir.loop(rest) as index:
+                at((rounds * UNROLL + index) * lanes, 0, lanes)
+            rest = 0
         for slot in range(rest):
             at((rounds * UNROLL + slot) * lanes, slot, lanes)
-        if tail:
+        if isinstance(tail, Extent):
+            with tir.loop(tail) as index:
+                at(vectors * lanes + index, 0, 1)
+        elif tail:
             at(vectors * lanes, rest, tail)
 
     @staticmethod
-    def _rounds(first: Index, count: int, lanes: int, at: Callable[[Index, int, int], None]) -> None:
-        if count == 0:
+    def _rounds(first: Index, count: Size, lanes: int, at: Callable[[Index, int, int], None]) -> None:
+        if extent.same(count, 0):
             return
         with tir.loop(count) as index:
             for slot in range(UNROLL):

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import tvm
+from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
+
+from torch_tvm.kernels import extent
+from torch_tvm.kernels.extent import Extent, Size
 
 Buffer = Any
 Index = Any  # int or PrimExpr
@@ -23,6 +27,9 @@ Chain = TypeVar("Chain")
 
 # Function attribute: there is no block below the root, so that the short pass pipeline of module.py will do.
 NO_INNER_BLOCKS = "torch_tvm.no_inner_blocks"
+# Function attributes of kernels with symbolic sizes: names of the dimensions, whose values are the last parameters, and the
+# tensor parameters as text.
+DIMS, PARAMETERS = "torch_tvm.dims", "torch_tvm.parameters"
 
 # Loops and indices are 32 bits wide: half the registers and instructions of 64 bits.
 _MOST_ELEMENTS = 2**31 - 1
@@ -50,25 +57,53 @@ class Parameter:
 def kernel(name: str, parameters: Sequence[Parameter], body: Callable[..., None]) -> PrimFunc:
     """Make the function `name` whose body is what `body(*buffers)` emits.
 
+    Its last parameters are an int64 for each dimension of the shapes, in order of their names.
+
     LLVM is told that no two parameters overlap, so that a tensor that an output overwrites must not be one of its own
     (`Parameter.lies_in`): both are then accesses to one parameter, which LLVM keeps in order.
     """
     for p in parameters:
-        if math.prod(p.shape) > _MOST_ELEMENTS:
+        if extent.bounds(math.prod(p.shape))[1] > _MOST_ELEMENTS:
             raise ValueError(
                 f"{name}: {p.name} of shape {p.shape} has more elements than 32-bit indices reach"
             )
+    names = sorted({dim.name for p in parameters for size in p.shape for dim in extent.dims(size)})
+    scalars = [tirx.Var(f"size_{dim}", "int64") for dim in names]
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(name)
         T.func_attr({"global_symbol": name, "tirx.noalias": True, NO_INNER_BLOCKS: True})
-        own = {p.name: T.arg(p.name, unaligned_buffer(p.shape, p.dtype)) for p in parameters if not p.lies_in}
-        body(*(reshaped(own[p.lies_in], p.shape, p.dtype) if p.lies_in else own[p.name] for p in parameters))
+        if names:
+            T.func_attr(symbolic_attributes(names, [(p.shape, p.dtype) for p in parameters if not p.lies_in]))
+        with extent.bound({dim: T.cast(var, "int32") for dim, var in zip(names, scalars, strict=True)}):
+            own = {
+                p.name: T.arg(p.name, unaligned_buffer(p.shape, p.dtype)) for p in parameters if not p.lies_in
+            }
+            for var in scalars:
+                T.arg(var.name, var)
+            body(
+                *(
+                    reshaped(own[p.lies_in], p.shape, p.dtype) if p.lies_in else own[p.name]
+                    for p in parameters
+                )
+            )
     return builder.get()
+
+
+def symbolic_attributes(
+    dims: Sequence[str], parameters: Sequence[tuple[tuple[int, ...], str]]
+) -> dict[str, Any]:
+    """Return the attributes of a function with scalars for some dimensions behind its tensors."""
+    return {DIMS: list(dims), PARAMETERS: str(list(parameters))}
+
+
+def expressions(sizes: Sequence[Size | Index]) -> tuple[Index, ...]:
+    """Return sizes as TVM takes them."""
+    return tuple(size.asobject() if isinstance(size, Extent) else size for size in sizes)
 
 
 def unaligned_buffer(shape: Sequence[int], dtype: str) -> Buffer:
     """A buffer that promises no more than its elements' alignment: torch tensors begin anywhere."""
-    return T.buffer(tuple(shape), dtype, align=element_bytes(dtype))
+    return T.buffer(expressions(shape), dtype, align=element_bytes(dtype))
 
 
 def element_bytes(dtype: str) -> int:
@@ -97,6 +132,13 @@ def broadcast(value: Value, lanes: int) -> Value:
 def constant(value: float, dtype: str, lanes: int = 1) -> Value:
     """Make a constant of `dtype` in every lane."""
     return broadcast(tvm.tirx.const(value, dtype), lanes)
+
+
+def size_as(size: Size, dtype: str, lanes: int = 1) -> Value:
+    """Make a size a value of `dtype` in every lane."""
+    if isinstance(size, Extent):
+        return broadcast(T.cast(size.asobject(), dtype), lanes)
+    return constant(float(size) if dtype.startswith("float") else size, dtype, lanes)
 
 
 def zero(dtype: str, lanes: int) -> Value:
@@ -171,7 +213,7 @@ def reshaped(buffer: Buffer, shape: Sequence[int], dtype: str, first: int = 0) -
     """Declare another shape for the elements of a contiguous buffer, from element `first` on."""
     offset = buffer.elem_offset + first
     return T.decl_buffer(
-        tuple(shape), dtype, data=buffer.data, elem_offset=offset, align=element_bytes(dtype)
+        expressions(shape), dtype, data=buffer.data, elem_offset=offset, align=element_bytes(dtype)
     )
 
 
@@ -185,13 +227,17 @@ def for_run(count: int, lanes: int, step: Callable[[Index, int], None]) -> None:
         step(whole * lanes, rest)
 
 
-def chained_loop(steps: int, chains: Sequence[Chain], step: Callable[[Chain, Index], None]) -> None:
+def chained_loop(steps: Size, chains: Sequence[Chain], step: Callable[[Chain, Index], None]) -> None:
     """Emit `step(chain, k)` for each k below `steps`, the chains in turn."""
     rounds, rest = divmod(steps, len(chains))
-    if rounds:
+    if isinstance(rounds, Extent) or rounds:
         with loop(rounds) as k:
             for c, chain in enumerate(chains):
                 step(chain, k * len(chains) + c)
+    if isinstance(rest, Extent):
+        with loop(rest) as k:
+            step(chains[0], rounds * len(chains) + k)
+        return
     for c in range(rest):
         step(chains[c], rounds * len(chains) + c)
 
@@ -226,9 +272,9 @@ def multiply_add(a: Value, b: Value, c: Value, dtype: str, lanes: int, *, fused:
 
 
 @contextlib.contextmanager
-def loop(extent: int, *, parallel: bool = False) -> Iterator[Index]:
+def loop(extent: Size | Index, *, parallel: bool = False) -> Iterator[Index]:
     """Open a loop; none at all when it runs once."""
-    if extent == 1:
+    if isinstance(extent, int) and extent == 1:
         yield 0
         return
     with (T.parallel if parallel else T.serial)(0, extent) as index:
@@ -245,9 +291,30 @@ def loop_between(first: Index, last: Index) -> Iterator[Index]:
         yield index
 
 
-def clamp_index(index: Index, low: int, high: int) -> Index:
+def reaches(a: Size | Index, b: Size | Index) -> bool | Value:
+    """Return a >= b, as a bool where it holds always or never."""
+    if isinstance(a, (int, Extent)) and isinstance(b, (int, Extent)):
+        low, high = extent.bounds(a - b)
+        if low >= 0 or high < 0:
+            return low >= 0
+    return T.GE(*expressions([a, b]))
+
+
+def either(decision: bool | Value, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
+    """Emit one of two things: both, in branches, where the decision falls at run time."""
+    if isinstance(decision, bool):
+        (then if decision else otherwise)()
+        return
+    with T.If(decision):
+        with T.Then():
+            then()
+        with T.Else():
+            otherwise()
+
+
+def clamp_index(index: Index, low: int, high: Size) -> Index:
     """Limit an index to low <= index <= high."""
-    if isinstance(index, int):
+    if isinstance(index, int) and isinstance(high, int):
         return min(max(index, low), high)
     return T.min(T.max(index, low), high)
 
@@ -256,8 +323,9 @@ def unravel(index: Index, shape: Sequence[int]) -> list[Index]:
     """Return the position in `shape` of element number `index` in row-major order."""
     position: list[Index] = []
     for axis in range(len(shape) - 1, -1, -1):
-        outermost = all(size == 1 for size in shape[:axis])
-        position.append(0 if shape[axis] == 1 else index if outermost else index % shape[axis])
+        outermost = all(extent.same(size, 1) for size in shape[:axis])
+        single = extent.same(shape[axis], 1)
+        position.append(0 if single else index if outermost else index % shape[axis])
         index = index // shape[axis]
     return position[::-1]
 

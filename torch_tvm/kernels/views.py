@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import tir
+from torch_tvm.kernels import extent, tir
 from torch_tvm.kernels.expression import Operand
 
 Index = Any  # int or PrimExpr
@@ -104,9 +104,11 @@ def collapse(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> Space:
     loops: list[tuple[int, list[int]]] = []
     for axis, size in enumerate(sizes):
         steps = [operand[axis] for operand in strides]
-        if size == 1:
+        if extent.same(size, 1):
             continue
-        if loops and all(outer == inner * size for outer, inner in zip(loops[-1][1], steps, strict=True)):
+        if loops and all(
+            extent.same(outer, inner * size) for outer, inner in zip(loops[-1][1], steps, strict=True)
+        ):
             loops[-1] = (loops[-1][0] * size, steps)
         else:
             loops.append((size, steps))
@@ -134,23 +136,26 @@ class Memory:
 
 def order_by(strides: Sequence[int]) -> list[int]:
     """The dimensions of an operand from the outermost to the innermost in its memory."""
-    return sorted(range(len(strides)), key=lambda d: (-abs(strides[d]), d))
+    return sorted(range(len(strides)), key=lambda d: (-abs(extent.hint(strides[d])), d))
 
 
 def flat(buffer: Any, shape: Sequence[int], dtype: str) -> Memory:
     """Flatten a parameter of a kernel."""
     stored, size = Memory(None, dtype).stored_dtype, max(1, math.prod(shape))
-    return Memory(T.decl_buffer((size,), stored, data=buffer.data, align=tir.element_bytes(dtype)), dtype)
+    return Memory(
+        T.decl_buffer(tir.expressions((size,)), stored, data=buffer.data, align=tir.element_bytes(dtype)),
+        dtype,
+    )
 
 
 def strided(buffer: Any, operand: Operand, view: View) -> Any:
     """Declare the elements of a buffer that a view takes as a buffer of the operand's shape."""
     return T.decl_buffer(
-        operand.shape,
+        tir.expressions(operand.shape),
         operand.dtype,
         data=buffer.data,
-        strides=list(view.strides),
-        elem_offset=view.offset,
+        strides=list(tir.expressions(view.strides)),
+        elem_offset=tir.expressions((view.offset,))[0],
         align=tir.element_bytes(operand.dtype),
     )
 
