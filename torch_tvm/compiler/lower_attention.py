@@ -55,7 +55,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     workload = attention.Attention(
         query, key, value, result, scores, node.diagonal, epilogue, node.output.dtype
     )
-    schedule = attention.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(attention.default_schedule, workload, lowerer.target, lowerer.threads)
     lowerer.launch(
         group_name(group),
         (workload, schedule),

@@ -120,9 +120,11 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     algorithms = lowerer.winograd if weight.weight_only else "off"
     if layout == "NCHW":
         dense = dataclasses.replace(workload, input_layout="NHWC")
-        if conv_algorithm.is_copied_first(workload, dense, lowerer.target, lowerer.threads, algorithms):
+        if lowerer.choose(
+            conv_algorithm.is_copied_first, workload, dense, lowerer.target, lowerer.threads, algorithms
+        ):
             workload, source = dense, lowerer.argument(data)
-    schedule = conv_algorithm.choose(workload, lowerer.target, lowerer.threads, algorithms)
+    schedule = lowerer.choose(conv_algorithm.choose, workload, lowerer.target, lowerer.threads, algorithms)
     packed = lowerer.packed(
         "pack_conv2d",
         (workload.weight_shape, workload.groups, schedule),
@@ -163,7 +165,7 @@ def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
         dtype=data.dtype,
         input_slice=part,
     )
-    schedules = conv_transpose.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedules = lowerer.choose(conv_transpose.default_schedule, workload, lowerer.target, lowerer.threads)
     packed = lowerer.packed(
         "pack_conv2d_transpose",
         (workload, schedules),

@@ -25,7 +25,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     found = [lowerer.view(tensor) for tensor in node.args]
     views = tuple(View(held.shape, access.strides, access.offset) for held, access in found)
     workload = interleave.Interleave(node.args[0].shape, views, node.output.dtype)
-    schedule = interleave.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(interleave.default_schedule, workload, lowerer.target, lowerer.threads)
     lowerer.launch(
         "interleave",
         (workload, schedule),

@@ -62,7 +62,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     epilogue, extras, output = lowerer.epilogue(group)
     first = dataclasses.replace(workload_of(node.pointwise), input_slice=part)
     workload = PointwiseDepthwise(first, workload_of(node.depthwise), between, epilogue)
-    schedule = pointwise_depthwise.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(pointwise_depthwise.default_schedule, workload, lowerer.target, lowerer.threads)
     lowerer.launch(
         group_name(group),
         (workload, schedule),

@@ -26,6 +26,7 @@ from torch_tvm.kernels.views import View
 
 from . import expressions
 from .access import Access, AccessMap, stored
+from .choices import Choices
 from .fusion import Group
 from .graph import Graph, Node, Tensor
 from .launch import Argument, Kernel, Launch, Storage, element_bytes
@@ -92,11 +93,18 @@ class Lowerer:
     """Turns the groups of one graph into launches and gives every stored tensor its memory."""
 
     def __init__(
-        self, graph: Graph, groups: Sequence[Group], target: CpuTarget, threads: int, winograd: str
+        self,
+        graph: Graph,
+        groups: Sequence[Group],
+        target: CpuTarget,
+        threads: int,
+        winograd: str,
+        choices: Choices,
     ) -> None:
         self.target = target
         self.threads = threads
         self.winograd = winograd
+        self.choose = choices.make
         self._computed = {tensor for group in groups for tensor in group.stored()}
         self.accesses = AccessMap(self._computed, place_parts(graph, groups, can_store))
         self.launches: list[Launch] = []
@@ -275,7 +283,7 @@ class Lowerer:
         workload = elementwise.Elementwise(
             expression, tuple(views) if any(views) else (), (place,) if place else ()
         )
-        schedule = elementwise.default_schedule(workload, self.target, self.threads)
+        schedule = self.choose(elementwise.default_schedule, workload, self.target, self.threads)
 
         def variant(overwritten: int | None) -> tuple[Hashable, partial[tirx.PrimFunc]]:
             own = dataclasses.replace(workload, overwritten=overwritten)

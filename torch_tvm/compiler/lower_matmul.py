@@ -93,7 +93,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     result = MatrixView(tuple(group.shape[i] for i in order), tuple(names[i] for i in order))
     packed = right.weight_only and not group.weight_only
     workload = matmul.Matmul(a_view, b_view, result, packed, left.dtype)
-    schedule = matmul.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(matmul.default_schedule, workload, lowerer.target, lowerer.threads)
     if packed:
         b = lowerer.packed(
             "pack_matmul",

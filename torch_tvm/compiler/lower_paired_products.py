@@ -24,7 +24,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     b0, first_view = operand_view(lowerer, first, (), ("k", "n"))
     b1, second_view = operand_view(lowerer, second, (), ("k", "n"))
     workload = PairedMatmul(a_view, (first_view, second_view), left.dtype)
-    schedule = paired_matmul.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(paired_matmul.default_schedule, workload, lowerer.target, lowerer.threads)
     packed = lowerer.packed(
         "pack_paired_matmul",
         (workload.b, schedule),

@@ -54,7 +54,7 @@ def _launch(
     output, place = lowerer.output(group)
     if place is not None:
         workload = dataclasses.replace(workload, output_views=(place,))
-    schedule = generator.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(generator.default_schedule, workload, lowerer.target, lowerer.threads)
     lowerer.launch(
         group_name(group),
         (workload, schedule),

@@ -33,7 +33,7 @@ def _supports(node: Node) -> bool:
 def _lower(lowerer: Lowerer, group: Group) -> None:
     node = group.root
     workload = _workload(node)
-    schedule = scatter.default_schedule(workload, lowerer.threads)
+    schedule = lowerer.choose(scatter.default_schedule, workload, lowerer.threads)
     lowerer.launch(
         "scatter",
         (workload, schedule),

@@ -31,7 +31,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         values.dtype,
         node.output.dtype,
     )
-    schedule = search.default_schedule(workload, lowerer.threads)
+    schedule = lowerer.choose(search.default_schedule, workload, lowerer.threads)
     shapes = (workload.sequences, rows)
     sources = [lowerer.argument(arg) for arg in node.args]
     lowerer.launch(

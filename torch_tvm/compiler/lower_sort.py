@@ -26,7 +26,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     workload = sort.Sort(
         rows, int(node.attrs["k"]), not bool(node.attrs["is_ascend"]), data.dtype, positions.dtype
     )
-    schedule = sort.default_schedule(workload, lowerer.threads)
+    schedule = lowerer.choose(sort.default_schedule, workload, lowerer.threads)
     source = lowerer.argument(data)
     lowerer.launch(
         "topk" if schedule.select else "sort",
