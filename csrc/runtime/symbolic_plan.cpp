@@ -145,9 +145,8 @@ void SymbolicPlanObj::CheckSteps() const {
   for (size_t time = 0; time < steps.size(); ++time) {
     for (const int64_t dim : steps[time]->scalars) {
       if (dim < 0 || dim >= count) {
-        TVM_FFI_THROW(ValueError) << "SymbolicPlan \"" << name << "\": step \""
-                                  << steps[time]->name << "\" takes dimension " << dim << " of "
-                                  << count;
+        TVM_FFI_THROW(ValueError) << "SymbolicPlan \"" << name << "\": step \"" << steps[time]->name
+                                  << "\" takes dimension " << dim << " of " << count;
       }
     }
     for (const int64_t arg : steps[time]->args) {
@@ -157,9 +156,8 @@ void SymbolicPlanObj::CheckSteps() const {
       if (!in_arena) continue;
       const auto now = static_cast<int64_t>(time);
       if (number < 0 || now < memory[number]->first || now > memory[number]->last) {
-        TVM_FFI_THROW(ValueError) << "SymbolicPlan \"" << name << "\": step \""
-                                  << steps[time]->name << "\" uses memory " << number
-                                  << " outside of its life";
+        TVM_FFI_THROW(ValueError) << "SymbolicPlan \"" << name << "\": step \"" << steps[time]->name
+                                  << "\" uses memory " << number << " outside of its life";
       }
     }
   }

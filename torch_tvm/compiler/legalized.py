@@ -192,7 +192,7 @@ def _with_scalars(function: tirx.PrimFunc, variables: Mapping[str, tirx.Var]) ->
 
 def _check_shapes(function: tirx.PrimFunc, shapes: Sequence[Sequence[Size]]) -> None:
     """Raise ValueError unless a function's tensors have these shapes for all sizes."""
-    analyzer = tvm.arith.Analyzer()
+    analyzer = tvm.sym.Analyzer()
     for parameter, shape in zip(function.params, shapes, strict=False):
         pairs = zip(parameter.ty.shape, tir.expressions(shape), strict=True)
         if not all(analyzer.can_prove_equal(a, b) for a, b in pairs):

@@ -98,7 +98,10 @@ def lower_symbolic(
     ValueError
         If no kernel can be made for sizes that are known when it runs.
     """
-    options = dict(options)
+    options = {str(key): value for key, value in options.items()}
+    examples, seen, sizes = (
+        [tuple(int(number) for number in row) for row in rows] for rows in (examples, seen, sizes)
+    )
     stages = Stages(bool(options.get("debug", False)))
     choices: Choices | None = None
     programs: list[Program] = []
@@ -118,6 +121,11 @@ def lower_symbolic(
                 raise
     _logger.debug("lowered in %s", {name: f"{seconds:.3f} s" for name, seconds in stages.seconds.items()})
     return plan
+
+
+def compile_symbolic(*arguments: Any) -> SymbolicPlan:
+    """Compile Relay functions that differ in sizes in this process; the arguments are those of `lower_symbolic`."""
+    return lower_symbolic(*arguments).compile()
 
 
 @dataclass(frozen=True)
