@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from kernel_runs import TARGETS, assert_close, get_target, random_tensor, run
-from tvm import relax
+from tvm import relax, tirx
 
 from torch_tvm.kernels import generic
+from torch_tvm.kernels.module import compile_kernels
 
 R = relax.op
 X = (4, 33, 40)
@@ -110,3 +111,47 @@ def test_inlining_leaves_no_intermediate_of_gelu() -> None:
     assert "sblock_alloc_buffer" not in str(
         generic.schedule(legalised(make, shapes, dtypes), get_target(TARGETS[0]), 2)
     )
+
+
+SYMBOLIC: dict[str, tuple[list[tuple[Any, ...]], list[str], Make, Make]] = {
+    "take": (
+        [(50, 32), ("b", "s")],
+        ["float32", "int64"],
+        lambda w, i: R.take(w, i, 0, mode="clip"),
+        lambda w, i: w[i],
+    ),
+    "concat": (
+        [("b", "s", 8), ("b", "s", 8)],
+        ["float32"] * 2,
+        lambda x, y: R.concat([x, y], 1),
+        lambda x, y: torch.cat([x, y], 1),
+    ),
+    "sum": ([("b", "s", 8)], ["float32"], lambda x: R.sum(x, [1]), lambda x: x.sum(1)),
+    "tril": ([("b", "s", "s")], ["float32"], lambda x: R.tril(x, 1), lambda x: x.tril(1)),
+}
+
+
+def test_symbolic_sizes() -> None:
+    cpu = get_target(TARGETS[0])
+    variables = {name: tirx.Var(name, "int64") for name in "bs"}
+    functions = {}
+    for name, (shapes, dtypes, make, _) in SYMBOLIC.items():
+        symbolic = [tuple(variables.get(size, size) for size in shape) for shape in shapes]
+        function = legalised(make, symbolic, dtypes)
+        functions[name] = generic.schedule(function, cpu, threads=2, hints={"b": 64, "s": 512})
+    for name in ("take", "concat", "tril"):
+        assert "T.parallel" in str(functions[name])
+    assert "T.vectorized" in str(functions["take"])
+    assert "T.parallel" not in str(
+        generic.schedule(legalised(make, symbolic, dtypes), cpu, threads=2, hints={"b": 1, "s": 2})
+    )
+    compiled = compile_kernels(functions, cpu)
+    for sizes in ({"b": 2, "s": 3}, {"b": 5, "s": 70}):
+        for name, (shapes, dtypes, _, reference) in SYMBOLIC.items():
+            actual = [tuple(sizes.get(size, size) for size in shape) for shape in shapes]
+            inputs = [random_tensor(shape, dtype) for shape, dtype in zip(actual, dtypes, strict=True)]
+            inputs = [x.clamp(min=0) if x.dtype == torch.int64 else x for x in inputs]
+            expected = reference(*inputs)
+            result = torch.zeros(expected.shape)
+            compiled[name](*inputs, result)
+            assert_close((name, sizes), result, expected)

@@ -21,6 +21,7 @@ from torch_tvm.kernels import tiling, tir
 from torch_tvm.kernels.attention_task import Scores, Task
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression
+from torch_tvm.kernels.extent import Extent, Size
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.target import CpuTarget
 
@@ -91,7 +92,7 @@ class Attention:
         epilogues.resolve(self.scores, self.score_shape, self.dtype)
 
     @property
-    def batch(self) -> dict[str, int]:
+    def batch(self) -> dict[str, Size]:
         """Batch axes and their sizes, in order of their names."""
         extents = self.result.extents
         names = sorted((a for a in extents if a not in ("m", "v")), key=lambda a: int(a[1:]))
@@ -166,10 +167,9 @@ class Schedule:
 def default_schedule(workload: Attention, target: CpuTarget, threads: int = 1) -> Schedule:
     """Choose a tile that fits the registers, a block that fits the caches, and tasks that keep threads busy."""
     w, lanes = workload, target.lanes(workload.dtype)
-    size = tir.element_bytes(w.dtype)
     rows, vectors = _tile(w, target, lanes)
     width = vectors * lanes
-    largest = max(width, min(_BLOCK_KEYS, _BLOCK_BYTES // (w.k * size)) // width * width)
+    largest = _largest_block(w, width)
     blocks = -(-w.n // largest)
     keys = -(-w.n // (blocks * width)) * width
     parallel = tiling.worth_threads(w.flops, 0, lanes, threads)
@@ -182,6 +182,12 @@ def default_schedule(workload: Attention, target: CpuTarget, threads: int = 1) -
         chains=tiling.chains(rows, vectors, w.k),
         parallel=parallel,
     )
+
+
+def _largest_block(workload: Attention, width: int) -> int:
+    """Return the most keys of a block."""
+    row_bytes = workload.k * tir.element_bytes(workload.dtype)
+    return max(width, min(_BLOCK_KEYS, _BLOCK_BYTES // row_bytes) // width * width)
 
 
 def _row_blocks(workload: Attention, rows: int, threads: int) -> int:
@@ -223,6 +229,10 @@ def _tile(workload: Attention, target: CpuTarget, lanes: int) -> tuple[int, int]
 def build(workload: Attention, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:
     """Build the kernel (query, key, value, extra inputs of scores ..., of the epilogue ..., outputs ...)."""
     w = workload
+    if isinstance(w.n, Extent):
+        # One block if all values fit one.
+        keys = -(-w.n.bounds[1] // schedule.width) * schedule.width
+        schedule = replace(schedule, keys=min(keys, _largest_block(w, schedule.width)))
     scores = epilogues.resolve(w.scores, w.score_shape, w.dtype)
     behind = epilogues.resolve(w.epilogue, w.result.shape, w.dtype)
     masks = [replace(p, name=f"mask{i}") for i, p in enumerate(epilogues.parameters(scores)[0])]
@@ -240,6 +250,16 @@ def build(workload: Attention, schedule: Schedule, target: CpuTarget, name: str)
         shape = (*w.batch.values(), schedule.row_blocks)
         with tir.loop(math.prod(shape), parallel=schedule.parallel) as number:
             *position, block = tir.unravel(number, shape)
-            Task(w, schedule, target, buffers[:3], scored, finish, position, block).emit()
+
+            def task(own: Schedule) -> None:
+                Task(w, own, target, buffers[:3], scored, finish, position, block).emit()
+
+            whole = tir.reaches(w.m, schedule.rows)
+            tir.either(whole, lambda: task(schedule), lambda: task(_of_single_rows(w, schedule)))
 
     return epilogues.kernel(name, operands, behind, body)
+
+
+def _of_single_rows(workload: Attention, schedule: Schedule) -> Schedule:
+    """Return the schedule for fewer queries than a tile has rows."""
+    return replace(schedule, rows=1, chains=tiling.chains(1, schedule.vectors, workload.k))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import epilogue as epilogues
-from torch_tvm.kernels import tir, vector_math
+from torch_tvm.kernels import extent, tir, vector_math
 from torch_tvm.kernels.expression import Expression, emit
+from torch_tvm.kernels.extent import Extent, Size
 from torch_tvm.kernels.panel import PanelCopy
 from torch_tvm.kernels.register_tile import RegisterTile
 from torch_tvm.kernels.target import CpuTarget
@@ -65,17 +66,18 @@ class Task:
         self._batch = dict(zip(w.batch, position, strict=True))
         self._tiles = -(-w.m // s.rows)
         self._key_blocks = -(-w.n // s.keys)
-        self._several = self._key_blocks > 1
+        self._several = not extent.at_least(1, self._key_blocks)
         # With one block of keys a tile is finished before the next begins.
         rows = s.rows * (-(-self._tiles // s.row_blocks) if self._several else 1)
         padded = -(-w.v // s.lanes) * s.lanes
+        self._state = rows, padded
         self._panels = T.alloc_buffer((s.keys // s.width, w.k, s.width), w.dtype, align=64)
         self._strip = T.alloc_buffer((s.rows, s.keys), w.dtype, align=64)
-        self._peak = T.alloc_buffer((rows,), w.dtype, align=64)
-        self._total = T.alloc_buffer((rows,), w.dtype, align=64)
+        self._peak = T.alloc_buffer(tir.expressions((rows,)), w.dtype, align=64)
+        self._total = T.alloc_buffer(tir.expressions((rows,)), w.dtype, align=64)
         self._shift = T.alloc_buffer((s.rows,), w.dtype, align=64)
         self._factor = T.alloc_buffer((s.rows,), w.dtype, align=64)
-        self._sums = T.alloc_buffer((rows, padded), w.dtype, align=64)
+        self._sums = T.alloc_buffer(tir.expressions((rows, padded)), w.dtype, align=64)
 
     def emit(self) -> None:
         """Emit the loops over blocks of keys and tiles of queries."""
@@ -110,8 +112,12 @@ class Task:
         count = (self._tiles - self._block + s.row_blocks - 1) // s.row_blocks
         with tir.loop_between(0, count) as j:
             tile = self._block + j * s.row_blocks
-            first_row = 0 if self._tiles == 1 else T.min(tile * s.rows, w.m - s.rows)
+            first_row = 0 if self._one_tile else T.min(tile * s.rows, w.m - s.rows)
             yield (j * s.rows if self._several else 0), first_row
+
+    @property
+    def _one_tile(self) -> bool:
+        return extent.same(self._tiles, 1)
 
     def _bound(self) -> Callable[[tir.Index], tir.Index]:
         """Return what gives the end of the keys that a tile must look at.
@@ -119,16 +125,16 @@ class Task:
         Keys beyond the diagonal have weight zero, yet eager multiplies them: NaN and infinite values count.
         """
         w, s = self._w, self._s
-        if w.diagonal is None or w.diagonal >= w.n - 1:
+        if w.diagonal is None or extent.at_least(w.diagonal, w.n - 1):
             return lambda _: w.n
         offset = s.rows + w.diagonal
 
         def visible(first_row: tir.Index) -> tir.Index:
             return tir.clamp_index(first_row + offset, 0, w.n)
 
-        first = 0 if self._tiles == 1 else T.min(self._block * s.rows, w.m - s.rows)
+        first = 0 if self._one_tile else T.min(self._block * s.rows, w.m - s.rows)
         finite = self._is_finite(visible(first))
-        return lambda first_row: T.Select(finite, visible(first_row), w.n)
+        return lambda first_row: T.Select(finite, visible(first_row), *tir.expressions((w.n,)))
 
     def _is_finite(self, first: tir.Index) -> tir.Value:
         """Whether all values from a key on are finite."""
@@ -172,7 +178,7 @@ class Task:
             store=lambda value, k, column, lanes: tir.store(self._panels, value, (panel, k, column), lanes),
         )
         panels = s.keys // s.width
-        if self._several and w.n % s.keys:
+        if isinstance(w.n, Extent) or (self._several and w.n % s.keys):
             panels = tir.clamp_index((w.n - first_key + s.width - 1) // s.width, 0, panels)
         with tir.loop_between(0, panels) as panel:
             copy.emit(first_key + panel * s.width)
@@ -213,7 +219,18 @@ class Task:
                 tir.store_partial(self._strip, value, (row, at), count=lanes, dtype=w.dtype, lanes=s.lanes)
                 peak[0] = _larger(peak[0], tir.load(self._strip, (row, at), s.lanes))
 
-            self._each_vector(first_key, count, score)
+            def rest(at: tir.Index, keys: Size) -> None:
+                products = tir.scratch(w.dtype, s.lanes)
+                tir.store(products, tir.load(self._strip, (row, at), s.lanes), (0,), s.lanes)
+                tir.store(self._strip, self._const(-math.inf, s.lanes), (row, at), s.lanes)
+                single = Scores(self._scores.expression, self._scores.masks, 1)
+                with tir.loop(keys) as key:
+                    index = [*self._position, first_row + row, first_key + at + key]
+                    value = single.apply(tir.load(products, (key,), 1), index, 1)
+                    tir.store(self._strip, value, (row, at + key), 1)
+                peak[0] = _larger(peak[0], tir.load(self._strip, (row, at), s.lanes))
+
+            self._each_vector(first_key, count, score, rest)
             self._set_shift(row, slot, _across(peak[0], _larger, w.dtype, s.lanes))
 
     def _exponentiate(self, slot: tir.Index, first_key: tir.Index, count: tir.Index) -> None:
@@ -230,23 +247,36 @@ class Task:
                 tir.store(self._strip, power, (row, at), s.lanes)
                 total[0] = total[0] + power
 
-            self._each_vector(first_key, count, exponential)
+            self._each_vector(first_key, count, exponential, lambda at, _: exponential(at, s.lanes))
             new = _across(total[0], _sum, w.dtype, s.lanes)
             old = self._total[slot + row] * self._factor[row] if self._several else None
             T.buffer_store(self._total, new if old is None else old + new, [slot + row])
 
     def _each_vector(
-        self, first_key: tir.Index, count: tir.Index, step: Callable[[tir.Index, int], None]
+        self,
+        first_key: tir.Index,
+        count: tir.Index,
+        step: Callable[[tir.Index, int], None],
+        symbolic: Callable[[tir.Index, Size], None],
     ) -> None:
-        """Emit `step(first, lanes)` for the vectors that hold the first `count` keys of a block."""
+        """Emit `step(first, lanes)` for the vectors that hold the first `count` keys of a block.
+
+        The last vector has fewer lanes if there are fewer keys; it is `symbolic(first, keys)` if their number is an extent.
+        """
         w, s = self._w, self._s
         rest = w.n % s.lanes
         vectors = (count + s.lanes - 1) // s.lanes
-        if not rest:
+        if extent.same(rest, 0):
             with tir.loop_between(0, vectors) as i:
                 step(i * s.lanes, s.lanes)
             return
         whole = (w.n - first_key) // s.lanes
+        if isinstance(rest, Extent):
+            with tir.loop_between(0, T.min(*tir.expressions((vectors, whole)))) as i:
+                step(i * s.lanes, s.lanes)
+            with T.If(T.GT(*tir.expressions((vectors, whole)))), T.Then():
+                symbolic(whole * s.lanes, w.n - first_key - whole * s.lanes)
+            return
         if isinstance(whole, int) and isinstance(vectors, int):
             with tir.loop_between(0, min(vectors, whole)) as i:
                 step(i * s.lanes, s.lanes)
@@ -312,7 +342,7 @@ class Task:
 
     def _clear(self) -> None:
         lanes = self._s.lanes
-        rows, padded = (int(size) for size in self._sums.shape)
+        rows, padded = self._state
         with tir.loop(rows) as row:
             T.buffer_store(self._peak, self._const(-math.inf), [row])
             T.buffer_store(self._total, self._const(0.0), [row])
@@ -327,7 +357,10 @@ class Task:
         w, s = self._w, self._s
         overlap = self._tiles * s.rows - w.m
         skipped: tir.Index = 0
-        if overlap:
+        if isinstance(overlap, Extent):
+            early = T.EQ(first_row, *tir.expressions((w.m - s.rows,)))
+            skipped = T.Select(early, *tir.expressions((overlap,)), 0)
+        elif overlap:
             skipped = T.Select(first_row == w.m - s.rows, overlap, 0)
         with tir.loop_between(skipped, s.rows) as row:
             factor = tir.materialise(self._const(1.0) / self._total[slot + row], w.dtype, 1)
@@ -380,7 +413,7 @@ def _across(
 @contextlib.contextmanager
 def _when(end: tir.Index, first_key: tir.Index) -> Iterator[None]:
     """Open a branch for tiles that see keys of the block; none where all do."""
-    if isinstance(end, int):
+    if isinstance(end, (int, Extent)):
         yield
         return
     with T.If(end > first_key), T.Then():

@@ -16,7 +16,7 @@ from tvm.tirx import PrimFunc
 
 from torch_tvm.kernels import extent, tir, views
 from torch_tvm.kernels.expression import Expression, Operand, emit
-from torch_tvm.kernels.extent import Extent
+from torch_tvm.kernels.extent import Extent, UndecidableError
 from torch_tvm.kernels.nest import Nest, Schedule, task_count
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.transpose import MAX_SIDE, Tile
@@ -144,7 +144,9 @@ def vector_nanoseconds(expression: Expression, lanes: int) -> float:
 def build(workload: Elementwise, schedule: Schedule, target: CpuTarget, name: str) -> PrimFunc:
     """Build the kernel `name`(inputs..., outputs...)."""
     if workload.overwritten is not None and workload.overwritten not in overwritable(workload, schedule):
-        raise ValueError(f"the output cannot take the memory of input {workload.overwritten} of {workload}")
+        raise UndecidableError(
+            f"the output cannot take the memory of input {workload.overwritten} of {workload}"
+        )
     expression, (space, bases) = workload.expression, _iteration(workload)
     result = len(expression.inputs)
     parameters = [

@@ -14,6 +14,7 @@ from tvm.tirx import PrimFunc
 
 from torch_tvm.kernels import tir, views
 from torch_tvm.kernels.expression import Expression, Operand, emit, identity
+from torch_tvm.kernels.extent import Extent, UndecidableError
 from torch_tvm.kernels.views import View
 
 # Instructions that are one or two machine instructions a vector. Anything else (exp, erf, division ...) is
@@ -49,7 +50,7 @@ class PlacedExpression:
         """Check the views against the expression."""
         operands = self.operands
         if self.overwritten and self.overwritten not in self.overwritable:
-            raise ValueError(f"the output cannot take the memory of input {self.overwritten} of {self}")
+            raise UndecidableError(f"the output cannot take the memory of input {self.overwritten} of {self}")
         if len(self.views) != len(operands):
             raise ValueError(f"there are {len(operands)} operands and outputs, got {len(self.views)} views")
         for view, operand in zip(self.views, operands, strict=True):
@@ -73,10 +74,13 @@ class PlacedExpression:
     def overwritable(self) -> list[int]:
         """Inputs with the output's shape and dtype that lie in memory as it does, not in parts of larger tensors.
 
-        An anchor that computes each element once reads such an input at an index just before it stores there.
+        An anchor that computes each element once reads such an input at an index just before it stores there. With symbolic
+        sizes it may compute some twice.
         """
         results = self.expression.output_operands
         if len(results) > 1 or self.views[-1] is not None:
+            return []
+        if any(isinstance(size, Extent) for size in self.shape):
             return []
         inputs = zip(self.expression.inputs[self.results :], self.views[:-1], strict=True)
         same = (k for k, (own, view) in enumerate(inputs, self.results) if own == results[0] and view is None)

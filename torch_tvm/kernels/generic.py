@@ -8,13 +8,13 @@ of external functions, data-dependent loops) is left as it is: right, and run by
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import tvm
 import tvm_ffi
-from tvm import s_tir, tirx
+from tvm import s_tir, sym, tirx
 from tvm.tirx import PrimFunc
 
 from torch_tvm.kernels.nest import task_count
@@ -35,9 +35,13 @@ _CHEAP_INTRINSICS = frozenset(
 )
 # The longest innermost loop that becomes one vector; longer ones are split.
 _MAX_LANES = 64
+# What a symbolic size is taken for that nothing is known of.
+_LIKELY_SIZE = 64
 
 
-def schedule(function: PrimFunc, target: CpuTarget, threads: int) -> PrimFunc:
+def schedule(
+    function: PrimFunc, target: CpuTarget, threads: int, hints: Mapping[str, int] | None = None
+) -> PrimFunc:
     """Schedule a function of blocks for a CPU.
 
     Parameters
@@ -48,6 +52,8 @@ def schedule(function: PrimFunc, target: CpuTarget, threads: int) -> PrimFunc:
         The CPU to schedule for.
     threads
         Threads that will run it.
+    hints
+        Likely values of symbolic sizes, by the names of their variables.
 
     Returns
     -------
@@ -64,7 +70,7 @@ def schedule(function: PrimFunc, target: CpuTarget, threads: int) -> PrimFunc:
         if _is_inlineable(sch, root, block):
             sch.compute_inline(block)
     for block in sch.get_child_blocks(root):
-        nest = _regular_nest(sch, block)
+        nest = _regular_nest(sch, block, hints or {})
         if nest is not None:
             _schedule_nest(sch, nest, target, threads)
     return sch.mod["main"].with_attrs(dict(function.attrs.items()) if function.attrs else {})
@@ -72,12 +78,13 @@ def schedule(function: PrimFunc, target: CpuTarget, threads: int) -> PrimFunc:
 
 @dataclass
 class _Nest:
-    """A block whose loops are its iteration variables one to one."""
+    """A block whose loops are its iteration variables one to one; of those in `symbolic` sizes are only likely."""
 
     block: Any
     spatial: list[Any]
     reduction: list[Any]
     sizes: dict[Any, int]
+    symbolic: set[Any]
 
 
 def _walk(node: Any) -> Iterator[Any]:
@@ -133,7 +140,16 @@ def _is_inlineable(sch: s_tir.Schedule, root: Any, rv: Any) -> bool:
     return all(_is_spatial(sch.get(consumer)) for consumer in consumers)
 
 
-def _regular_nest(sch: s_tir.Schedule, rv: Any) -> _Nest | None:
+def _likely(extent: Any, hints: Mapping[str, int]) -> int:
+    """Return the number of iterations of a loop, for likely values of what it depends on."""
+
+    def value(var: tvm.ir.Var) -> Any:
+        return tvm.tirx.const(hints.get(var.name, _LIKELY_SIZE), var.ty.dtype)
+
+    return int(sym.Analyzer().simplify(tvm_ffi.structural_map(extent, (tvm.ir.Var, value))))
+
+
+def _regular_nest(sch: s_tir.Schedule, rv: Any, hints: Mapping[str, int]) -> _Nest | None:
     block = sch.get(rv)
     loops = sch.get_loops(rv)
     by_variable = {sch.get(loop).loop_var: loop for loop in loops}
@@ -144,14 +160,28 @@ def _regular_nest(sch: s_tir.Schedule, rv: Any) -> _Nest | None:
     if any(len(sch.get_child_blocks(loop)) != 1 for loop in loops):
         return None
     extents = {loop: sch.get(loop).extent for loop in loops}
-    if not all(isinstance(extent, tirx.IntImm) for extent in extents.values()):
+    symbolic = {loop for loop, extent in extents.items() if not isinstance(extent, tirx.IntImm)}
+    if any(_depends_on(extents[loop], set(by_variable)) for loop in symbolic):
         return None
     kinds = {by_variable[value]: iv.iter_type for value, iv in zip(values, block.iter_vars, strict=True)}
     spatial = [loop for loop in loops if kinds[loop] == tirx.IterVar.DataPar]
     reduction = [loop for loop in loops if kinds[loop] == tirx.IterVar.CommReduce]
     if len(spatial) + len(reduction) != len(loops):
         return None
-    return _Nest(rv, spatial, reduction, {loop: int(extent) for loop, extent in extents.items()})
+    return _Nest(
+        rv, spatial, reduction, {loop: _likely(extent, hints) for loop, extent in extents.items()}, symbolic
+    )
+
+
+def _depends_on(extent: Any, variables: set[Any]) -> bool:
+    found: set[Any] = set()
+
+    def keep(var: tvm.ir.Var) -> Any:
+        found.add(var)
+        return var
+
+    tvm_ffi.structural_map(extent, (tvm.ir.Var, keep))
+    return not found.isdisjoint(variables)
 
 
 def _schedule_nest(sch: s_tir.Schedule, nest: _Nest, target: CpuTarget, threads: int) -> None:
@@ -164,6 +194,7 @@ def _schedule_nest(sch: s_tir.Schedule, nest: _Nest, target: CpuTarget, threads:
     if nest.reduction and spatial:
         sch.reorder(*spatial, *nest.reduction)
     inner = []
+    vectorise = vectorise and not (spatial and spatial[-1] in nest.symbolic)
     if vectorise and spatial and not nest.reduction:
         inner = [spatial[-1]]
         spatial = spatial[:-1]

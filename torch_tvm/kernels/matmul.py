@@ -10,6 +10,7 @@ tile that fits the registers (`rows * vectors + vectors + 1 <= 32`); with one ro
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -19,9 +20,10 @@ from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import epilogue as epilogues
-from torch_tvm.kernels import tiling, tir
+from torch_tvm.kernels import extent, tiling, tir
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression
+from torch_tvm.kernels.extent import Extent, Size
 from torch_tvm.kernels.matmul_shape import Matmul
 from torch_tvm.kernels.panel import PanelCopy, PanelPrefetch
 from torch_tvm.kernels.register_tile import RegisterTile, Summation, memory_of_parts
@@ -233,6 +235,9 @@ def emit(
     epilogue: epilogues.Epilogue,
 ) -> None:
     """Emit a product whose result has contiguous rows into the kernel that is being built."""
+    if schedule.right == "direct" and isinstance(workload.n % schedule.width, Extent):
+        # A copied panel has all its columns.
+        schedule = dataclasses.replace(schedule, right="copied")
     Product(workload, schedule, target, a, b, epilogue).emit()
 
 
@@ -267,13 +272,18 @@ class Product:
     epilogue: epilogues.Epilogue
 
     @property
-    def panels(self) -> int:
+    def panels(self) -> Size:
         return -(-self.workload.n // self.schedule.width)
 
     @property
-    def ragged(self) -> int:
+    def ragged(self) -> Size:
         """Columns of the last panel when it has fewer than the others, else 0."""
         return self.workload.n % self.schedule.width
+
+    @property
+    def _last(self) -> Size:
+        """Columns of the last panel."""
+        return self.workload.n - (self.panels - 1) * self.schedule.width
 
     def emit(self) -> None:
         """Emit the parallel loop over batch, panels and blocks of rows."""
@@ -285,7 +295,9 @@ class Product:
             if s.rows_first:
                 panel, block = block, panel
             batch = dict(zip(w.batch, position, strict=True))
-            if s.right == "direct" and self.ragged and self.panels > 1:
+            if isinstance(self.ragged, Extent):
+                self._rows(batch, block, panel, None)
+            elif s.right == "direct" and self.ragged and self.panels > 1:
                 with T.If(panel < self.panels - 1):
                     with T.Then():
                         self._rows(batch, block, panel, s.width)
@@ -307,6 +319,9 @@ class Product:
         """Emit the tiles of a block of rows; `columns` is `None` where only the store depends on the panel."""
         w, s = self.workload, self.schedule
         vectors = self._right_operand(batch, panel, columns)
+        if isinstance(w.m, Extent):
+            self._overlapping_rows(w.m, batch, block, panel, columns, vectors)
+            return
         sizes = tir.split_evenly(w.m, s.rows)
         tiles = sum(count for count, _ in sizes)
         low, high = block * tiles // s.row_blocks, (block + 1) * tiles // s.row_blocks
@@ -321,6 +336,28 @@ class Product:
             first_tile += count
             first_row += count * rows
 
+    def _overlapping_rows(
+        self,
+        m: Extent,
+        batch: Mapping[str, tir.Index],
+        block: tir.Index,
+        panel: tir.Index,
+        columns: int | None,
+        vectors: Callable[[tir.Index, tir.Index], list[tir.Value]],
+    ) -> None:
+        """Emit tiles of equal heights, the last of which begins early enough to be whole; single rows if there are fewer."""
+        w, s = self.workload, self.schedule
+        parts = memory_of_parts(w.k, (s.rows, s.width), w.dtype)
+
+        def tiles(rows: int) -> None:
+            count = -(-m // rows)
+            low, high = block * count // s.row_blocks, (block + 1) * count // s.row_blocks
+            with tir.loop_between(*tir.expressions((low, high))) as i:
+                first = i * rows if rows == 1 else T.min(i * rows, m - rows)
+                self._tile(batch, first, rows, panel, columns, functools.partial(vectors, i), parts)
+
+        tir.either(tir.reaches(m, s.rows), lambda: tiles(s.rows), lambda: tiles(1))
+
     def _right_operand(
         self, batch: Mapping[str, tir.Index], panel: tir.Index, columns: int | None
     ) -> Callable[[tir.Index, tir.Index], list[tir.Value]]:
@@ -330,7 +367,7 @@ class Product:
             position = [batch[axis] for axis in _packed_batch(w)]
             return self._panel_loads(self.b, [*position, panel], s.prefetch)
         if s.right == "copied":
-            copied = T.alloc_buffer((w.k, s.width), w.dtype, align=64)
+            copied = T.alloc_buffer(tir.expressions((w.k, s.width)), w.dtype, align=64)
 
             def store(value: tir.Value, k: tir.Index, column: tir.Index, lanes: int) -> None:
                 tir.store(copied, value, (k, column), lanes)
@@ -355,7 +392,7 @@ class Product:
         self, buffer: tir.Buffer, outer: list[tir.Index], prefetch: int
     ) -> Callable[[tir.Index, tir.Index], list[tir.Value]]:
         s = self.schedule
-        tiles = sum(count for count, _ in tir.split_evenly(self.workload.m, s.rows))
+        tiles = sum(count for count, _ in tir.split_evenly(extent.hint(self.workload.m), s.rows))
         ahead = PanelPrefetch(prefetch, self.workload.k, s.vectors, s.lanes, tiles)
 
         def load(tile: tir.Index, k: tir.Index) -> list[tir.Value]:
@@ -405,9 +442,13 @@ class Product:
         def place(row: tir.Index) -> list[tir.Index]:
             return w.c.index({**batch, "m": first_row + row, "n": 0})[:-1]
 
-        def store(count: int) -> None:
+        def store(count: Size) -> None:
             tile.store(self.epilogue, place, panel * s.width, count)
 
+        if isinstance(self.ragged, Extent):
+            behind = tir.reaches(panel, self.panels - 1)
+            tir.either(behind, lambda: store(self._last), lambda: store(s.width))
+            return
         if columns is not None:
             store(columns)
             return

@@ -127,7 +127,7 @@ class Nest:
         if size % self.lanes:
             self._at(offsets, size - self.lanes)
 
-    def _symbolic(self, size: Extent, offsets: Sequence[Index]) -> None:
+    def _symbolic(self, size: Size, offsets: Sequence[Index]) -> None:
         """A row whose last vector begins early enough to be whole, or elements if it is shorter than a vector."""
 
         def vectors() -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import tir
+from torch_tvm.kernels import extent, tir
+from torch_tvm.kernels.extent import Extent, Size
 
 # Packing seven layers of ResNet-18 by blocks of 8 x 8 takes 2.1 ms and 27 ms of compile time a kernel, 16 x 16 1.9 ms
 # and 54 ms, single elements 2.7 ms and 25 ms.
@@ -69,8 +70,8 @@ class PanelCopy:
         `store(value, row, column of the panel, lanes)` writes into the panel.
     """
 
-    rows: int
-    columns: int
+    rows: Size
+    columns: Size
     width: int
     inner: str | None
     dtype: str
@@ -84,8 +85,14 @@ class PanelCopy:
             self._transpose(first_column)
         elif self.inner != "n":
             self._copy_elements(0, self.rows, first_column)
-        elif self.columns % self.width == 0:
+        elif self._even:
             self._copy_rows(first_column)
+        elif isinstance(self.columns, Extent):
+            tir.either(
+                tir.reaches(self.columns, first_column + self.width),
+                lambda: self._copy_rows(first_column),
+                lambda: self._copy_elements(0, self.rows, first_column),
+            )
         else:
             with T.If(first_column + self.width <= self.columns):
                 with T.Then():
@@ -93,8 +100,13 @@ class PanelCopy:
                 with T.Else():
                     self._copy_elements(0, self.rows, first_column)
 
+    @property
+    def _even(self) -> bool:
+        """Whether all panels have columns of their own only."""
+        return extent.same(self.columns % self.width, 0)
+
     def _column(self, first_column: tir.Index, column: tir.Index) -> tir.Index:
-        if self.columns % self.width == 0:
+        if self._even:
             return first_column + column
         return T.min(first_column + column, self.columns - 1)
 
@@ -104,7 +116,7 @@ class PanelCopy:
                 value = self.load(row, first_column + column, self.lanes)
                 self.store(value, row, column, self.lanes)
 
-    def _copy_elements(self, first_row: int, rows: int, first_column: tir.Index) -> None:
+    def _copy_elements(self, first_row: Size, rows: Size, first_column: tir.Index) -> None:
         with tir.loop(rows) as row, tir.loop(self.width) as column:
             value = self.load(first_row + row, self._column(first_column, column), 1)
             self.store(value, first_row + row, column, 1)
@@ -112,7 +124,7 @@ class PanelCopy:
     def _transpose(self, first_column: tir.Index) -> None:
         lanes = min(self.lanes, _TRANSPOSED_LANES)
         blocks = self.rows // lanes
-        if blocks:
+        if not extent.same(blocks, 0):
             with tir.loop(self.width // lanes) as v, tir.loop(blocks) as block:
                 columns = [
                     tir.materialise(
@@ -124,5 +136,5 @@ class PanelCopy:
                 ]
                 for r, row in enumerate(tir.transpose_square(columns, self.dtype, lanes)):
                     self.store(row, block * lanes + r, v * lanes, lanes)
-        if self.rows % lanes:
+        if not extent.same(self.rows % lanes, 0):
             self._copy_elements(blocks * lanes, self.rows % lanes, first_column)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Sequence
 
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import tir
+from torch_tvm.kernels import extent, tir
 from torch_tvm.kernels.epilogue import Epilogue
+from torch_tvm.kernels.extent import Extent, Size
 
 # Sums of more terms than the first are added up in parts of at most as many as the second. Rounding grows with the terms
 # of a part and with the parts, not with all terms: 3x3 convolution of 512 channels of numbers from 0 to 1, largest error
@@ -18,9 +20,9 @@ from torch_tvm.kernels.epilogue import Epilogue
 _AT_ONCE, _PART = 1024, 512
 
 
-def memory_of_parts(terms: int, shape: tuple[int, int], dtype: str) -> tir.Buffer | None:
+def memory_of_parts(terms: Size, shape: tuple[int, int], dtype: str) -> tir.Buffer | None:
     """Allocate what a `Summation` of so many terms in tiles of this shape adds up its parts in, if it has any."""
-    if terms <= _AT_ONCE or not dtype.startswith(("float", "bfloat")):
+    if extent.at_least(_AT_ONCE, terms) or not dtype.startswith(("float", "bfloat")):
         return None
     buffer: tir.Buffer = T.alloc_buffer(shape, dtype, align=64)
     return buffer
@@ -91,13 +93,16 @@ class RegisterTile:
         epilogue: Epilogue,
         place: Callable[[tir.Index], list[tir.Index]],
         first_column: tir.Index,
-        columns: int,
+        columns: Size,
     ) -> None:
         """Apply the epilogue and store `columns` columns of every row.
 
         `place(row)` is the index of a row in the output tensor, without the last dimension. Of several results for an
         index, each has its share of the tile's columns, side by side.
         """
+        if isinstance(columns, Extent):
+            self._store_symbolic(epilogue, place, first_column, columns)
+            return
         share = self.vectors // epilogue.results
         counts = [min(self.lanes, columns - v * self.lanes) for v in range(share)]
         counts = [count for count in counts if count > 0]
@@ -119,18 +124,11 @@ class RegisterTile:
         counts: Sequence[int],
     ) -> None:
         lanes = self.lanes
-        spilled = T.alloc_buffer((self.rows, self.vectors * lanes), self.dtype, align=64)
-        self.spill(spilled, lambda row: [row], 0)
-        share = self.vectors // epilogue.results * lanes
+        spilled = self._spilled()
         whole = sum(count == lanes for count in counts)
 
         def store(row: tir.Index, v: tir.Index, count: int) -> None:
-            index = [*place(row), first_column + v * lanes]
-            result, *others = (
-                tir.load(spilled, (row, v * lanes + first), lanes)
-                for first in range(0, self.vectors * lanes, share)
-            )
-            epilogue.store(result, index, count, *others)
+            self._store_spilled(spilled, epilogue, [*place(row), first_column], row, v * lanes, count)
 
         with tir.loop(self.rows) as row:
             if whole:
@@ -138,6 +136,48 @@ class RegisterTile:
                     store(row, v, lanes)
             if whole < len(counts):
                 store(row, whole, counts[whole])
+
+    def _store_symbolic(
+        self,
+        epilogue: Epilogue,
+        place: Callable[[tir.Index], list[tir.Index]],
+        first_column: tir.Index,
+        columns: Extent,
+    ) -> None:
+        """Store whole vectors of every row, then elements."""
+        whole, spilled = columns // self.lanes, self._spilled()
+        elements = dataclasses.replace(epilogue, lanes=1)
+        with tir.loop(self.rows) as row:
+            begin = [*place(row), first_column]
+            if not extent.same(whole, 0):
+                with tir.loop(whole) as v:
+                    self._store_spilled(spilled, epilogue, begin, row, v * self.lanes, self.lanes)
+            with tir.loop(columns % self.lanes) as column:
+                self._store_spilled(spilled, elements, begin, row, whole * self.lanes + column, 1)
+
+    def _spilled(self) -> tir.Buffer:
+        """Store all sums in memory of their own."""
+        spilled: tir.Buffer = T.alloc_buffer((self.rows, self.vectors * self.lanes), self.dtype, align=64)
+        self.spill(spilled, lambda row: [row], 0)
+        return spilled
+
+    def _store_spilled(
+        self,
+        spilled: tir.Buffer,
+        epilogue: Epilogue,
+        begin: Sequence[tir.Index],
+        row: tir.Index,
+        column: tir.Index,
+        count: int,
+    ) -> None:
+        """Apply the epilogue to `count` columns of what `_spilled` stored, and store them in a row that begins at `begin`."""
+        *outer, first = begin
+        width = self.vectors * self.lanes
+        result, *others = (
+            tir.load(spilled, (row, column + share), epilogue.lanes)
+            for share in range(0, width, width // epilogue.results)
+        )
+        epilogue.store(result, [*outer, first + column], count, *others)
 
 
 class Summation:
@@ -166,7 +206,7 @@ class Summation:
         if self._memory is not None:
             self._chains[0].spill(self._memory, self._place, 0)
 
-    def add(self, terms: int, step: Callable[[RegisterTile, tir.Index], None]) -> None:
+    def add(self, terms: Size, step: Callable[[RegisterTile, tir.Index], None]) -> None:
         """Emit `step(tile, k)`, which adds term k to a tile, for every k below `terms`."""
         if self._memory is None:
             tir.chained_loop(terms, self._chains, step)
@@ -175,7 +215,15 @@ class Summation:
         def step_from(first: tir.Index, chain: RegisterTile, k: tir.Index) -> None:
             step(chain, first + k)
 
-        first = 0
+        first: tir.Index = 0
+        if isinstance(terms, Extent):
+            with tir.loop(terms // _PART) as part:
+                tir.chained_loop(_PART, self._chains, functools.partial(step_from, part * _PART))
+                self._add_part(self._memory)
+            first, rest = terms // _PART * _PART, terms % _PART
+            tir.chained_loop(rest, self._chains, functools.partial(step_from, first))
+            self._add_part(self._memory)
+            return
         for count, size in tir.split_evenly(terms, _PART):
             with tir.loop(count) as part:
                 tir.chained_loop(size, self._chains, functools.partial(step_from, first + part * size))
