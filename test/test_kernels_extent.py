@@ -115,6 +115,13 @@ def test_bounds_are_tight_where_kernels_need_them() -> None:
     assert (H - 1) * S + S - 1 < H * S
 
 
+def test_least_and_greatest() -> None:
+    assert extent.least_of(S // 2, (S + 1) // 2) == S // 2 and extent.greatest_of(S - 1, S) == S
+    assert extent.least_of(S, 2) == 2 and extent.greatest_of(S, 2) == S and extent.least_of(3, 2) == 2
+    with pytest.raises(UndecidableError, match="s > 5"):
+        extent.least_of(S, 5)
+
+
 def test_undecidable() -> None:
     for ask in (
         lambda: S < 5,

@@ -30,14 +30,15 @@ def case(
     dtype: str = "float32",
     tasks: int = 8,
 ) -> Case:
-    lanes = cpu.lanes("float32" if dtype == "float16" else dtype)
+    lanes = cpu.lanes("float32")
     built = family.build(workload, Schedule(lanes, tasks), cpu, name)
 
     def tensors(values: Values) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         inputs = [random_tensor(at(each, values), dtype) for each in (shape, *further)]
         return inputs, [reference(*inputs)]
 
-    return Case(built, tensors, rtol=2e-5, atol=2e-5)
+    precision = {"float32": 2e-5, "float16": 2e-3, "bfloat16": 1e-2}[dtype]
+    return Case(built, tensors, rtol=precision, atol=precision)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -61,6 +62,9 @@ def test_softmax(target: str) -> None:
         )
         for (name, (shape, axis)), log in zip(shapes.items(), [False, True, False, True], strict=True)
     }
+    for dtype in ("float16", "bfloat16"):
+        workload = softmax.of((3, S), 1, dtype)
+        cases[dtype] = case(softmax, workload, dtype, cpu, (3, S), lambda x: x.softmax(1), dtype=dtype)
     check(cases, VALUES, cpu)
 
 

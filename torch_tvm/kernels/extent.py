@@ -392,6 +392,18 @@ def at_least(a: Size, b: Size) -> bool:
     return bounds(a - b)[0] >= 0
 
 
+def least_of(a: Size, b: Size) -> Size:
+    """Return the smaller of two sizes, the same one for all values of their dimensions."""
+    if at_least(b, a):
+        return a
+    return b if at_least(a, b) or a > b else a
+
+
+def greatest_of(a: Size, b: Size) -> Size:
+    """Return the larger of two sizes, the same one for all values of their dimensions."""
+    return -least_of(-a, -b)
+
+
 # -- normal form -------------------------------------------------------------------------------------
 
 
@@ -492,14 +504,15 @@ def _extent_bounds(terms: tuple[tuple[Monomial, int], ...]) -> tuple[int, int]:
     """Bounds of an expression, its quotients first as independent values, then each together with its remainder."""
     low, high = _polynomial_bounds(terms)
     for atoms, factor in terms:
-        if len(atoms) != 1 or not isinstance(atoms[0], Quotient) or factor % atoms[0].divisor:
+        if len(atoms) != 1 or not isinstance(atoms[0], Quotient):
             continue
-        # factor * (n // d) = factor / d * (n - n % d)
-        quotient, share = atoms[0], factor // atoms[0].divisor
-        others = _make(_sum(terms, ((atoms, -factor),), _terms(quotient.numerator * share)))
-        remainder = sorted((0, -share * (quotient.divisor - 1)))
+        # d times the whole, in which factor * d * (n // d) = factor * (n - n % d)
+        quotient, divisor = atoms[0], atoms[0].divisor
+        others = _make(_sum(terms, ((atoms, -factor),))) * divisor + quotient.numerator * factor
+        remainder = sorted((0, -factor * (divisor - 1)))
         own = _bounds(others)
-        low, high = max(low, own[0] + remainder[0]), min(high, own[1] + remainder[1])
+        low = max(low, -(-(own[0] + remainder[0]) // divisor))
+        high = min(high, (own[1] + remainder[1]) // divisor)
     return low, high
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import elementwise, instructions, reduction, rows, tir, views
+from torch_tvm.kernels import elementwise, extent, instructions, reduction, rows, tir, views
 from torch_tvm.kernels.expression import FLOATS, Expression, Operand, emit, identity
+from torch_tvm.kernels.extent import Size
 from torch_tvm.kernels.nest import Schedule, task_count
 from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.views import View
@@ -108,7 +109,7 @@ class Pool2d:
                 f"sizes, kernel, stride, dilation and divisor of pooling are positive, got {self}"
             )
         outputs = tuple(axis.outputs for axis in self.axes)
-        if min(outputs) < 1:
+        if any(count < 1 for count in outputs):
             raise ValueError(
                 f"pooling of {self.shape} with kernel {self.kernel} gives an image of size {outputs}"
             )
@@ -154,24 +155,24 @@ class Pool2d:
 class Axis:
     """The windows along one dimension; `adaptive` ones are output i's share of `size`."""
 
-    size: int
-    outputs: int
-    kernel: int
-    stride: int = 1
+    size: Size
+    outputs: Size
+    kernel: Size
+    stride: Size = 1
     before: int = 0
     after: int = 0
     dilation: int = 1
     adaptive: bool = False
 
     @property
-    def interior(self) -> tuple[int, int]:
+    def interior(self) -> tuple[Size, Size]:
         """The range of outputs whose windows lie inside and are `kernel` large."""
         if self.adaptive:
             return 0, 0
         reach = (self.kernel - 1) * self.dilation
-        first = min(self.outputs, -(-self.before // self.stride))
+        first = extent.least_of(self.outputs, -(-self.before // self.stride)) if self.before else 0
         end = (self.size - 1 - reach + self.before) // self.stride + 1
-        return first, max(first, min(self.outputs, end))
+        return first, extent.greatest_of(first, extent.least_of(self.outputs, end))
 
     def window(self, output: Index) -> tuple[Index, Index]:
         """First position and number of taps inside the image."""
@@ -190,7 +191,7 @@ class Axis:
 
 
 def _regular(
-    size: int, kernel: int, stride: int, before: int, after: int, dilation: int, ceil_mode: bool
+    size: Size, kernel: int, stride: int, before: int, after: int, dilation: int, ceil_mode: bool
 ) -> Axis:
     free = size + before + after - dilation * (kernel - 1) - 1
     outputs = (-(-free // stride) if ceil_mode else free // stride) + 1
@@ -199,8 +200,8 @@ def _regular(
     return Axis(size, outputs, kernel, stride, before, after, dilation)
 
 
-def _adaptive(size: int, outputs: int) -> Axis:
-    if outputs > 0 and size % outputs == 0:
+def _adaptive(size: Size, outputs: int) -> Axis:
+    if outputs > 0 and extent.same(size % outputs, 0):
         return Axis(size, outputs, size // outputs, size // outputs)
     return Axis(size, outputs, -(-size // max(1, outputs)) + 1, adaptive=True)
 
@@ -274,7 +275,7 @@ class _Pooling:
     def emit(self) -> None:
         """Emit one task per row of the output, or per part of the channels of a row where rows are too few."""
         batch, rows_out = self.workload.shape[0], self.workload.axes[0].outputs
-        parts = min(self._vectors, -(-self.schedule.tasks // (batch * rows_out)))
+        parts = min(self._vectors, -(-self.schedule.tasks // extent.hint(batch * rows_out)))
         shape = (batch, rows_out, parts)
         with tir.loop(math.prod(shape), parallel=self.schedule.tasks > 1) as task:
             n, y, part = tir.unravel(task, shape)
@@ -293,12 +294,14 @@ class _Pooling:
     def _row(self, n: Index, y: Index, vectors: tuple[Index, Index]) -> None:
         height, width = self.workload.axes
         (top, bottom), (left, right) = height.interior, width.interior
-        if height.kernel * width.kernel > _UNROLL_LIMIT or top == bottom or left == right:
+        unrolled = extent.at_least(_UNROLL_LIMIT, height.kernel * width.kernel)
+        if not unrolled or extent.same(top, bottom) or extent.same(left, right):
             self._pixels(n, y, 0, width.outputs, vectors, inside=False)
             return
-        if (top, bottom) == (0, height.outputs):
+        if extent.same(top, 0) and extent.same(bottom, height.outputs):
             self._inside_row(n, y, vectors)
             return
+        y, bottom = tir.expressions((y, bottom))
         with T.If(T.And(top <= y, y < bottom) if top else y < bottom):
             with T.Then():
                 self._inside_row(n, y, vectors)
@@ -313,9 +316,9 @@ class _Pooling:
         self._pixels(n, y, right, width.outputs, vectors, inside=False)
 
     def _pixels(
-        self, n: Index, y: Index, first: int, end: int, vectors: tuple[Index, Index], *, inside: bool
+        self, n: Index, y: Index, first: Size, end: Size, vectors: tuple[Index, Index], *, inside: bool
     ) -> None:
-        if first == end:
+        if extent.same(first, end):
             return
         lanes, channels = self._lanes, self.workload.shape[3]
         with tir.loop(end - first) as step:

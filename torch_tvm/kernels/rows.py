@@ -131,6 +131,14 @@ class Point:
     lanes: int
     slot: int
     position: Index  # of its first element within the row
+    skipped: Index | None = None  # first lanes that another point has
+
+    def fresh(self, value: Value, other: Value) -> Value:
+        """Take `other` for lanes that another point has."""
+        if self.skipped is None:
+            return value
+        own = T.GE(T.ramp(0, 1, self.lanes), T.broadcast(self.skipped, self.lanes))
+        return T.Select(own, value, other)
 
 
 class Accumulator:
@@ -153,6 +161,8 @@ class Accumulator:
 
     def add(self, point: Point, value: Value) -> None:
         """Combine a vector into the point's accumulator."""
+        if point.skipped is not None:
+            value = point.fresh(value, tir.constant(self._initial, self._dtype, point.lanes))
         buffer = self._slots[point.slot]
         held = tir.load(buffer, (0,), point.lanes)
         tir.store(buffer, self._combine(held, value, point.lanes), (0,), point.lanes)
@@ -238,6 +248,8 @@ class Row:
 
     def write(self, operand: int, value: Value, point: Point) -> None:
         """Store a vector into an operand of the full shape."""
+        if point.skipped is not None:
+            value = point.fresh(value, self.read(operand, point))
         views.store(self._buffers[operand], value, point.offsets[operand], self._step(operand), point.lanes)
 
     @property
@@ -304,9 +316,10 @@ class Row:
         loop, lanes = len(space.sizes) - 1, self.width if self.along_row else 1
         vectors, tail = divmod(space.sizes[-1], lanes)
 
-        def at(index: Index, slot: int, count: int) -> None:
+        def at(index: Index, slot: int, count: int, skipped: Index | None = None) -> None:
             moved = advance(space, offsets, [index], loop)
-            step(Point(moved, count if self.along_row else self.width, slot, position + index))
+            lanes_of_point = count if self.along_row else self.width
+            step(Point(moved, lanes_of_point, slot, position + index, skipped))
 
         rounds, rest = divmod(vectors, UNROLL)
         if flush is None or extent.at_least(FLUSH, rounds):
@@ -316,17 +329,35 @@ class Row:
                 self._rounds(block * FLUSH, FLUSH, lanes, at)
                 flush()
             self._rounds(rounds // FLUSH * FLUSH, rounds % FLUSH, lanes, at)
+        if isinstance(tail, Extent):
+            self._symbolic_rest(rounds * UNROLL * lanes, space.sizes[-1], lanes, at)
+            return
         if isinstance(rest, Extent):
             with tir.loop(rest) as index:
                 at((rounds * UNROLL + index) * lanes, 0, lanes)
             rest = 0
         for slot in range(rest):
             at((rounds * UNROLL + slot) * lanes, slot, lanes)
-        if isinstance(tail, Extent):
-            with tir.loop(tail) as index:
-                at(vectors * lanes + index, 0, 1)
-        elif tail:
+        if tail:
             at(vectors * lanes, rest, tail)
+
+    def _symbolic_rest(self, done: Size, size: Size, lanes: int, at: Callable[..., None]) -> None:
+        """Emit what is left of a row: vectors of which the last one begins early enough to be whole, else elements."""
+
+        def vectors() -> None:
+            with tir.loop(-(-(size - done) // lanes)) as index:
+                first = done + index * lanes
+                begin = T.min(first, size - lanes)
+                at(begin, 0, lanes, first - begin)
+
+        def elements() -> None:
+            with tir.loop(size - done) as index:
+                at(done + index, 0, 1)
+
+        # TVM's code generator crashes on selections among vectors of bfloat16.
+        dtypes = {memory.dtype for memory in self._buffers}
+        whole = False if "bfloat16" in dtypes else tir.reaches(size, lanes)
+        tir.either(whole, vectors, elements)
 
     @staticmethod
     def _rounds(first: Index, count: Size, lanes: int, at: Callable[[Index, int, int], None]) -> None:
