@@ -89,7 +89,6 @@ void Build(const Source& source, c10::ArrayRef<c10::IValue> inputs, Partitions* 
 }  // namespace
 
 CompileScope::~CompileScope() {
-  runtime::TrimHeap();
   const auto spent = std::chrono::steady_clock::now() - start_;
   Stats::Get().compile_nanoseconds +=
       std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
@@ -161,6 +160,7 @@ std::shared_ptr<const Compiled> Compile(const Source& source, c10::ArrayRef<c10:
   const CompileScope scope;
   auto result = std::make_shared<Compiled>();
   Build(source, inputs, partitions, result.get());
+  runtime::TrimHeap();
   return result;
 }
 

@@ -78,7 +78,7 @@ struct Source {
 };
 
 // What is compiled outlives the call, so that it must not inherit the caller's modes. Counts the
-// time, and gives memory back at the end.
+// time.
 class CompileScope {
  public:
   CompileScope() = default;

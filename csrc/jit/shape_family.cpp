@@ -1,5 +1,6 @@
 #include "jit/shape_family.h"
 
+#include <ATen/record_function.h>
 #include <c10/util/Exception.h>
 #include <tvm/ffi/error.h>
 
@@ -8,6 +9,7 @@
 
 #include "core/stats.h"
 #include "jit/lowered.h"
+#include "runtime/arena.h"
 
 namespace torch_tvm::jit {
 namespace {
@@ -45,6 +47,7 @@ void ShapeFamily::Drop() {
 void ShapeFamily::CompileAnew(const Source& source, c10::ArrayRef<c10::IValue> inputs,
                               const Sizes& sizes) {
   ++attempts_;
+  RECORD_FUNCTION("tvm::compile", {});
   std::vector<Sizes> seen = seen_;
   if (std::find(seen.begin(), seen.end(), sizes) == seen.end()) seen.push_back(sizes);
   try {
@@ -61,6 +64,7 @@ void ShapeFamily::CompileAnew(const Source& source, c10::ArrayRef<c10::IValue> i
   } catch (const std::exception& error) {
     refusal_ = FirstLine(error.what());
   }
+  runtime::TrimHeap();
   if (!refusal_.empty()) Stats::Get().CountSymbolicRefusal(source.name + ": " + refusal_);
 }
 

@@ -56,7 +56,7 @@ def answer(connection: Connection) -> tuple[str, Any]:
         request = connection.recv()
         with contextlib.suppress(OSError):  # a CPU may have gone meanwhile
             os.sched_setaffinity(0, request["cpus"])
-        lower = {"lower_function": lower_function, "lower_symbolic": lower_symbolic}[request["lower"]]
+        lower: Any = {"lower_function": lower_function, "lower_symbolic": lower_symbolic}[request["lower"]]
         plan = lower(*request["arguments"])
         return "plan", plan.link(Path(request["library"]), request["cpus"])
     except (EOFError, ConnectionResetError):

@@ -58,11 +58,35 @@ def encode(size: Size, numbers: Mapping[str, int]) -> ExtentCode:
     return tuple(code)
 
 
-def bounds_to_try(seen: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Yield bounds of the dimensions, wide ones first: not all kernels take sizes below a tile, or very large ones."""
+def bounds_to_try(
+    seen: Sequence[tuple[int, int]], numbers: Collection[int] = ()
+) -> Iterator[list[tuple[int, int]]]:
+    """Yield bounds of the dimensions, wide ones first: not all kernels take sizes below a tile, or very large ones.
+
+    Parameters
+    ----------
+    seen
+        The smallest and largest value of each dimension so far.
+    numbers
+        Sizes that do not change; one of a table, such as that of positions, may be the largest value there can be.
+
+    Examples
+    --------
+    >>> from torch_tvm.compiler.symbolic import bounds_to_try
+    >>> list(bounds_to_try([(12, 200)], {512, 64}))
+    [[(2, 800)], [(2, 512)], [(2, 400)], [(2, 200)], [(12, 200)]]
+    """
+    largest = [
+        sorted(
+            {most, 2 * most, _GROWTH * most, *(n for n in numbers if most < n < _GROWTH * most)}, reverse=True
+        )
+        for _, most in seen
+    ]
+    tries = max(map(len, largest))
     for start in (_LEAST, _LEAST_OF_TILES):
         if all(start <= least for least, _ in seen):
-            yield [(start, max(_GROWTH * most, _LEAST_OF_TILES)) for _, most in seen]
+            for k in range(tries):
+                yield [(start, tops[min(k, len(tops) - 1)]) for tops in largest]
     yield [(least, most) for least, most in seen]
 
 
@@ -110,7 +134,8 @@ def lower_symbolic(
         arguments = (function, num_inputs, input_orders, output_orders, options)
         programs.append(lower_to_launches(*arguments, stages, choices))
     name = str(options.get("name", "plan"))
-    trials = list(bounds_to_try([(least, most) for least, most in seen]))
+    same = {numbers[0] for numbers in zip(*sizes, strict=True) if len(set(numbers)) == 1}
+    trials = list(bounds_to_try([(least, most) for least, most in seen], same))
     for number, bounds in enumerate(trials):
         try:
             build = lambda: _make_plan(name, programs, examples, sizes, bounds)  # noqa: B023,E731
