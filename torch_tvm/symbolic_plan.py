@@ -128,6 +128,8 @@ class SymbolicPlan(tvm_ffi.Object):
     name: str
     least: Sequence[int]
     most: Sequence[int]
+    buffers: Sequence[SymbolicBuffer]
+    memory: Sequence[Memory]
     steps: Sequence[Step]
     packing_steps: Sequence[Step]
     sizes: Sequence[ExtentCode]

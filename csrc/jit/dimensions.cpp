@@ -49,7 +49,12 @@ Dimensions::Dimensions(const std::vector<Sizes>& seen) {
     const auto found = std::find_if(origins_.begin(), origins_.end(), follows);
     const int64_t dim = found - origins_.begin();
     if (found == origins_.end()) origins_.push_back(static_cast<int64_t>(i));
-    rules_.push_back({dim, first[i] - first[origins_[dim]]});
+    // The smallest one is the value, so that bounds of it bound all others.
+    if (first[i] < first[origins_[dim]]) origins_[dim] = static_cast<int64_t>(i);
+    rules_.push_back({dim, first[i]});
+  }
+  for (Rule& rule : rules_) {
+    if (rule.dim >= 0) rule.offset -= first[origins_[rule.dim]];
   }
 }
 

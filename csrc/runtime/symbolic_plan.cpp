@@ -240,6 +240,8 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def_ro("name", &SymbolicPlanObj::name)
       .def_ro("least", &SymbolicPlanObj::least)
       .def_ro("most", &SymbolicPlanObj::most)
+      .def_ro("buffers", &SymbolicPlanObj::buffers)
+      .def_ro("memory", &SymbolicPlanObj::memory)
       .def_ro("steps", &SymbolicPlanObj::steps)
       .def_ro("packing_steps", &SymbolicPlanObj::packing_steps)
       .def_ro("sizes", &SymbolicPlanObj::sizes)

@@ -74,7 +74,7 @@ def bounds_to_try(
     --------
     >>> from torch_tvm.compiler.symbolic import bounds_to_try
     >>> list(bounds_to_try([(12, 200)], {512, 64}))
-    [[(2, 800)], [(2, 512)], [(2, 400)], [(2, 200)], [(12, 200)]]
+    [[(2, 800)], [(2, 512)], [(2, 400)], [(2, 200)], [(12, 800)], [(12, 512)], [(12, 400)], [(12, 200)]]
     """
     largest = [
         sorted(
@@ -82,12 +82,16 @@ def bounds_to_try(
         )
         for _, most in seen
     ]
-    tries = max(map(len, largest))
+    tried = set()
     for start in (_LEAST, _LEAST_OF_TILES):
-        if all(start <= least for least, _ in seen):
-            for k in range(tries):
-                yield [(start, tops[min(k, len(tops) - 1)]) for tops in largest]
-    yield [(least, most) for least, most in seen]
+        for k in range(max(map(len, largest))):
+            bounds = [
+                (min(start, least), tops[min(k, len(tops) - 1)])
+                for tops, (least, _) in zip(largest, seen, strict=True)
+            ]
+            if tuple(bounds) not in tried:
+                yield bounds
+            tried.add(tuple(bounds))
 
 
 def lower_symbolic(
