@@ -195,7 +195,7 @@ class Task:
                 ]
                 for i in range(s.rows):
                     index = w.query.index({**self._batch, "m": first_row + i, "k": k})
-                    chain.multiply_add(i, self._q[tuple(index)], vectors)
+                    chain.multiply_add(i, tir.load(self._q, index, 1), vectors)
 
             tir.chained_loop(w.k, chains, step)
             for other in chains[1:]:

@@ -24,12 +24,13 @@ from dataclasses import dataclass
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import depthwise, matmul, tir, views
+from torch_tvm.kernels import depthwise, extent, matmul, tir, views
 from torch_tvm.kernels import epilogue as epilogues
 from torch_tvm.kernels.conv_schedule import Schedule, as_matmul, cycles, default_schedule
-from torch_tvm.kernels.conv_shape import Conv2d, RowTile, copy_padded, row_tiles, tap_ranges
+from torch_tvm.kernels.conv_shape import Conv2d, RowTile, copy_padded, row_tiles, tap_ranges, tile_rows
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression, Operand
+from torch_tvm.kernels.extent import Extent
 from torch_tvm.kernels.panel import PanelCopy, PanelPrefetch
 from torch_tvm.kernels.register_tile import RegisterTile, Summation, memory_of_parts
 from torch_tvm.kernels.target import CpuTarget
@@ -121,6 +122,7 @@ def emit_rows(
     epilogue: epilogues.Epilogue,
 ) -> None:
     """Emit a convolution row by row into the kernel that is being built, with a schedule of `row_schedule`."""
+    schedule = schedule.for_symbolic(workload)
     if schedule.across_groups:
         depthwise.emit(workload, _to_depthwise(schedule), target, source, weight, epilogue)
     else:
@@ -170,7 +172,8 @@ class _Convolution:
         """Whether reading all images for each panel is less than reading all weights for each image."""
         w = self.workload
         image, weights = math.prod(w.input_shape[1:]), math.prod(w.weight_shape)
-        return weights + self.panels * w.batch * image < w.batch * (weights + image)
+        batch, image = extent.hint(w.batch), extent.hint(image)
+        return weights + self.panels * batch * image < batch * (weights + image)
 
     def emit(self, source: tir.Buffer) -> None:
         """Emit the whole kernel."""
@@ -180,7 +183,7 @@ class _Convolution:
             return
         padded = w.with_padding_done()
         with tir.loop(w.batch) as image:
-            copy = T.alloc_buffer(padded.input_shape[1:], w.dtype, align=64)
+            copy = T.alloc_buffer(tir.expressions(padded.input_shape[1:]), w.dtype, align=64)
             copy_padded(w, source, image, copy, s.lanes, parallel=s.parallel)
             self._images(padded, copy, 1, lambda _: image)
 
@@ -223,7 +226,8 @@ class _Convolution:
     def _in_passes(self, operands: _Operands, block: _Block) -> None:
         """Emit a pass over the rows of a block for each kernel row, then one that stores them."""
         w, s = operands.workload, self.schedule
-        kept = T.alloc_buffer((s.block_height(w), w.out_width, s.width), w.dtype, align=64)
+        shape = tir.expressions((s.block_height(w), w.out_width, s.width))
+        kept = T.alloc_buffer(shape, w.dtype, align=64)
 
         def place(y: tir.Index, first: tir.Index) -> Callable[[tir.Index], list[tir.Index]]:
             return lambda pixel: [y - block.low, first + pixel]
@@ -292,17 +296,16 @@ class _Tile:
 
 def _tiles(w: Conv2d, s: Schedule, columns: tir.Index) -> Iterator[_Tile]:
     """Emit the loop over the tiles of a row that are in a part of its columns; yield each whose code is different."""
-    shapes = row_tiles(w, s.rows)
-    every = sum(shape.count for shape in shapes)
-    low, high = columns * every // s.column_blocks, (columns + 1) * every // s.column_blocks
-    number = 0
-    for shape in shapes:
-        count = shape.count
-        from_tile, to_tile = (tir.clamp_index(end - number, 0, count) for end in (low, high))
-        with tir.loop_between(from_tile, to_tile) as i:
-            first = shape.first + i * shape.size
-            yield _Tile(shape, first, number + i - low, -(-every // s.column_blocks))
-        number += count
+    for shapes in tile_rows(w, s.rows):
+        every = sum(shape.count for shape in shapes)
+        low, high = columns * every // s.column_blocks, (columns + 1) * every // s.column_blocks
+        number = 0
+        for shape in shapes:
+            count = shape.count
+            from_tile, to_tile = (tir.clamp_index(end - number, 0, count) for end in (low, high))
+            with tir.loop_between(from_tile, to_tile) as i:
+                yield _Tile(shape, shape.at(i), number + i - low, -(-every // s.column_blocks))
+            number += count
 
 
 def _flat_input_shape(w: Conv2d) -> tuple[int, int, int]:
@@ -333,7 +336,11 @@ class _Operands:
     def _prefetch(self) -> PanelPrefetch:
         w, s = self.workload, self.schedule
         rows = w.kernel_rows // s.passes
-        tiles = s.block_height(w) * -(-sum(shape.count for shape in row_tiles(w, s.rows)) // s.column_blocks)
+        counts = [-(-w.out_width // s.rows)]
+        if not isinstance(w.out_width, Extent):
+            counts = [shape.count for shape in row_tiles(w, s.rows)]
+        row = sum(counts)
+        tiles = extent.hint(s.block_height(w) * -(-row // s.column_blocks))
         return PanelPrefetch(s.prefetch, rows * w.kernel[1] * w.group_channels, s.vectors, s.lanes, tiles)
 
     def add(
@@ -388,7 +395,7 @@ class _Operands:
         for pixel in pixels:
             column = (first + pixel) * w.stride[1] - w.padding[1] + tap * w.dilation[1]
             if w.input_layout == "NCHW":
-                scalar = self.source[image, channel * w.height + row, column]
+                scalar = tir.load(self.source, (image, channel * w.height + row, column), 1)
             else:
-                scalar = self.source[image, row, column * w.pixel_channels + channel]
+                scalar = tir.load(self.source, (image, row, column * w.pixel_channels + channel), 1)
             chain.multiply_add(pixel, scalar, vectors)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch_tvm.kernels import depthwise, matmul, tiling, tir
 from torch_tvm.kernels.conv_shape import Conv2d, row_tiles, tap_ranges
+from torch_tvm.kernels.extent import Extent, Size, UndecidableError
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.target import CpuTarget
 
@@ -66,9 +67,19 @@ class Schedule:
         """Filters of a panel."""
         return self.vectors * self.lanes
 
-    def block_height(self, workload: Conv2d) -> int:
+    def block_height(self, workload: Conv2d) -> Size:
         """Rows of the output that a task computes at most."""
         return -(-workload.out_rows // self.row_blocks)
+
+    def for_symbolic(self, workload: Conv2d) -> Schedule:
+        """Return the schedule for what is known of the sizes: tiles that overlap do not meet borders, nor are they added up."""
+        if not isinstance(workload.width, Extent):
+            return self
+        if workload.width_padding != (0, 0):
+            if min(workload.padding) < 0:
+                raise UndecidableError(f"negative padding of an image of symbolic width in {workload}")
+            return replace(self, border="copy", passes=1)
+        return replace(self, passes=1)
 
 
 def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Schedule:

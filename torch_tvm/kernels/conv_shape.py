@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import tir
+from torch_tvm.kernels import extent, tir
+from torch_tvm.kernels.extent import Extent, Size
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,11 @@ class Conv2d:
     def __post_init__(self) -> None:
         """Refuse what is no convolution."""
         sizes = (self.batch, self.height, self.width, self.channels, self.filters, self.groups)
-        if min(*sizes, *self.kernel, *self.stride, *self.dilation) < 1:
+        if any(size < 1 for size in (*sizes, *self.kernel, *self.stride, *self.dilation)):
             raise ValueError(f"expected sizes of at least 1 in {self}")
         if self.channels % self.groups or self.filters % self.groups:
             raise ValueError(f"{self.groups} groups do not divide the channels or filters of {self}")
-        if min(self.out_height, self.out_width, *self._out_planes) < 1:
+        if any(size < 1 for size in (self.out_height, self.out_width, *self._out_planes)):
             raise ValueError(f"the kernel is larger than the padded input in {self}")
         if self.input_layout not in ("NHWC", "NCHW"):
             raise ValueError(f"expected input_layout 'NHWC' or 'NCHW', got {self.input_layout!r}")
@@ -132,6 +133,11 @@ class Conv2d:
         return (self.width + self.padding[1] + self.padding[3] - self.reach[1] - 1) // self.stride[1] + 1
 
     @property
+    def width_padding(self) -> tuple[int, int]:
+        """What is padded at the left and at the right."""
+        return self.padding[1], self.padding[3]
+
+    @property
     def group_channels(self) -> int:
         """Input channels of a group."""
         return self.channels // self.groups
@@ -142,7 +148,7 @@ class Conv2d:
         return self.filters // self.groups
 
     @property
-    def planes(self) -> int:
+    def planes(self) -> Size:
         """Planes of an image."""
         return self.depth.size if self.depth is not None else 1
 
@@ -230,7 +236,8 @@ class Conv2d:
         high: tir.Index = self.kernel[0]
         if self.padding[0]:
             low = T.max(0, _ceil_divide(-top, self.dilation[0]))
-        if (self.out_height - 1) * self.stride[0] - self.padding[0] + self.reach[0] >= self.height:
+        last = (self.out_height - 1) * self.stride[0] - self.padding[0] + self.reach[0]
+        if not extent.at_least(self.height - 1, last):
             high = T.min(high, _ceil_divide(self.height - top, self.dilation[0]))
         return low, high
 
@@ -262,9 +269,37 @@ class RowTile:
     """`count` neighbouring tiles of `size` pixels, the first at pixel `first`; `edge` ones leave the image."""
 
     first: int
-    count: int
+    count: Size
     size: int
     edge: bool
+    last: Size | None = None  # where the last tile of a symbolic row begins, so that it is whole
+
+    def at(self, i: tir.Index) -> tir.Index:
+        """Return the pixel at which tile `i` begins."""
+        return self.first + i * self.size if self.last is None else T.min(i * self.size, self.last)
+
+
+def tile_rows(w: Conv2d, rows: int) -> Iterator[list[RowTile]]:
+    """Yield the tiles of an output row; of a symbolic one those that overlap, or, in a branch of its own, single pixels.
+
+    A symbolic row has no edges: the padding is in a copy.
+    """
+    if not isinstance(w.out_width, Extent):
+        yield row_tiles(w, rows)
+        return
+
+    def overlapping(size: int) -> list[RowTile]:
+        return [RowTile(0, -(-w.out_width // size), size, edge=False, last=w.out_width - size)]
+
+    whole = tir.reaches(w.out_width, rows)
+    if isinstance(whole, bool):
+        yield overlapping(rows if whole else 1)
+        return
+    with T.If(whole):
+        with T.Then():
+            yield overlapping(rows)
+        with T.Else():
+            yield overlapping(1)
 
 
 def row_tiles(w: Conv2d, rows: int) -> list[RowTile]:
@@ -320,7 +355,7 @@ def copy_padded(
     with tir.loop(planes * rows, parallel=parallel) as task:
         plane, row = tir.unravel(task, (planes, rows))
 
-        def fill(first: int, count: int) -> None:
+        def fill(first: Size, count: Size) -> None:
             tir.for_run(
                 count,
                 lanes,
@@ -352,7 +387,8 @@ def copy_padded(
         if not top and not bottom:
             copy_row()
             return
-        with T.If(T.And(row >= top, row < top + w.height)):
+        (bottom_row,) = tir.expressions((top + w.height,))
+        with T.If(T.And(row >= top, row < bottom_row)):
             with T.Then():
                 copy_row()
             with T.Else():

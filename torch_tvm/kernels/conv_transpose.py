@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import conv2d, tir
+from torch_tvm.kernels import conv2d, extent, tir
 from torch_tvm.kernels import epilogue as epilogues
 from torch_tvm.kernels.conv_schedule import Schedule, row_schedule
 from torch_tvm.kernels.conv_shape import Conv2d, Depth
@@ -68,7 +68,7 @@ class ConvTranspose:
         """Fill in what was left out, and refuse what has no output."""
         for name, default in (("padding", (0,) * 2), ("output_padding", (0,)), ("dilation", (1,))):
             object.__setattr__(self, name, getattr(self, name) or default * self.rank)
-        if min(*self.kernel, *self.stride, *self.dilation) < 1 or min(self.output_shape) < 1:
+        if any(size < 1 for size in (*self.kernel, *self.stride, *self.dilation, *self.output_shape)):
             raise ValueError(f"expected sizes of at least 1 and an output in {self}")
         if self.channels % self.groups or self.filters % self.groups:
             raise ValueError(f"{self.groups} groups do not divide the channels or filters of {self}")
@@ -113,7 +113,7 @@ class ConvTranspose:
     def _axis_phases(self, axis: int) -> list[_AxisPhase]:
         stride, dilation, padding = self.stride[axis], self.dilation[axis], self.padding[axis]
         found = []
-        for first in range(min(stride, self._extent(axis))):
+        for first in range(int(extent.least_of(stride, self._extent(axis)))):
             taps = [k for k in range(self.kernel[axis]) if (first + padding - k * dilation) % stride == 0]
             reads = [(first + padding - k * dilation) // stride for k in taps]
             count = -(-(self._extent(axis) - first) // stride)
@@ -121,11 +121,11 @@ class ConvTranspose:
         return found
 
     def _phase(self, position: Sequence[_AxisPhase]) -> Phase:
-        first, extent, taps = (
+        first, counts, taps = (
             tuple(getattr(axis, name) for axis in position) for name in ("first", "count", "taps")
         )
         if not all(taps):
-            return Phase(first, extent, taps, None)
+            return Phase(first, counts, taps, None)
         *planes, rows, columns = position
         *depths, height, width = self.sizes
         top, bottom = rows.padding(height)
@@ -144,7 +144,7 @@ class ConvTranspose:
             input_slice=self.input_slice,
             depth=planes[0].depth(depths[0]) if planes else None,
         )
-        return Phase(first, extent, taps, convolution)
+        return Phase(first, counts, taps, convolution)
 
 
 @dataclass(frozen=True)

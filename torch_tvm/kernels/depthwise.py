@@ -22,7 +22,7 @@ from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import epilogue as epilogues
 from torch_tvm.kernels import tiling, tir
-from torch_tvm.kernels.conv_shape import Conv2d, RowTile, copy_padded, row_tiles, tap_ranges
+from torch_tvm.kernels.conv_shape import Conv2d, RowTile, copy_padded, row_tiles, tap_ranges, tile_rows
 from torch_tvm.kernels.target import CpuTarget
 
 # A tile of more pixels shares more columns of the input and keeps the FMA units busy: 5x5 on 672 channels at 14x14, two
@@ -163,7 +163,7 @@ def emit(
         return
     padded = w.with_padding_done()
     with tir.loop(w.batch) as image:
-        copy = T.alloc_buffer(padded.input_shape, w.dtype, align=64)
+        copy = T.alloc_buffer(tir.expressions(padded.input_shape), w.dtype, align=64)
         copy_padded(w, source, image, copy, schedule.lanes, parallel=schedule.parallel)
         _emit_images(schedule, Rows(padded, *tile, target, copy, weight, epilogue), 1, image)
 
@@ -209,10 +209,11 @@ class Rows:
         self, image: tir.Index, outer: tir.Index, y: tir.Index, vectors: tuple[tir.Index, tir.Index]
     ) -> None:
         """Emit row `y` of an image, number `outer` in the output, for vectors (from, to) of filters."""
-        for tile in row_tiles(self.workload, self.pixels):
-            with tir.loop(tile.count) as i:
-                at = tile.first + i * tile.size
-                self._channels(image, [outer, *self.workload.output_row(y)], y, tile, at, vectors)
+        for tiles in tile_rows(self.workload, self.pixels):
+            for tile in tiles:
+                with tir.loop(tile.count) as i:
+                    place = [outer, *self.workload.output_row(y)]
+                    self._channels(image, place, y, tile, tile.at(i), vectors)
 
     def _channels(
         self,

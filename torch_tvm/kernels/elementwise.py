@@ -230,7 +230,8 @@ class _Kernel:
 
     def _is_permuted(self, operand: int, loop: int) -> bool:
         own = self.space.strides[operand]
-        return own[loop] == 1 and own[-1] not in (0, 1) and self.memories[operand].dtype != "bool"
+        inner = extent.same(own[-1], 0) or extent.same(own[-1], 1)
+        return extent.same(own[loop], 1) and not inner and self.memories[operand].dtype != "bool"
 
     def _tiled_loop(self) -> int | None:
         """The outer loop that most inputs are contiguous along without being so along the innermost."""

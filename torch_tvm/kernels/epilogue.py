@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tvm.tirx import PrimFunc
 
-from torch_tvm.kernels import tir, views
+from torch_tvm.kernels import extent, tir, views
 from torch_tvm.kernels.expression import Expression, Operand, emit, identity
 from torch_tvm.kernels.extent import Extent, UndecidableError
 from torch_tvm.kernels.views import View
@@ -154,10 +154,11 @@ def load_operand(
     if not shape:
         return tir.broadcast(buffer[()], lanes)
     position = [
-        0 if size == 1 else where for size, where in zip(shape, index[len(index) - len(shape) :], strict=True)
+        0 if extent.same(size, 1) else where
+        for size, where in zip(shape, index[len(index) - len(shape) :], strict=True)
     ]
-    if shape[-1] == 1:
-        return tir.broadcast(buffer[tuple(position)], lanes)
+    if extent.same(shape[-1], 1):
+        return tir.broadcast(tir.load(buffer, position, 1), lanes)
     return tir.load_partial(buffer, position, count=count, dtype=operand.dtype, lanes=lanes)
 
 
@@ -249,9 +250,9 @@ def fold(epilogue: PlacedExpression, shape: tuple[int, ...]) -> PlacedExpression
     inputs = [Operand(shape, own.dtype) for own in expression.inputs[: epilogue.results]]
     folded: list[View | None] = []
     for operand, view in zip(epilogue.operands, epilogue.views, strict=True):
-        if math.prod(operand.shape) == math.prod(shape):
+        if extent.same(math.prod(operand.shape), math.prod(shape)):
             inputs.append(Operand(shape, operand.dtype))
-        elif math.prod(operand.shape[:-1]) == 1:
+        elif extent.same(math.prod(operand.shape[:-1]), 1):
             inputs.append(Operand(operand.shape[-1:], operand.dtype))
         else:
             return None

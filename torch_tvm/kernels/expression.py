@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torch_tvm.kernels import extent
+
 if TYPE_CHECKING:
     from tvm.ir import PrimExpr
 
@@ -220,7 +222,10 @@ def _check_dtype(dtype: str, what: str) -> None:
 def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
     if len(shape) > len(target):
         return False
-    return all(size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(target), strict=False))
+    pairs = zip(reversed(shape), reversed(target), strict=False)
+    return all(
+        extent.same(size, 1) or extent.same(size, wanted) or size in (1, wanted) for size, wanted in pairs
+    )
 
 
 def _check_instruction(instruction: Instruction, dtypes: Sequence[str]) -> None:

@@ -421,7 +421,7 @@ class Product:
         def step(chain: RegisterTile, k: tir.Index) -> None:
             row_of_panel = vectors(k)
             for i in range(rows):
-                scalar = self.a[tuple(w.a.index({**batch, "m": first_row + i, "k": k}))]
+                scalar = tir.load(self.a, w.a.index({**batch, "m": first_row + i, "k": k}), 1)
                 chain.multiply_add(i, scalar, row_of_panel)
 
         sums = Summation(chains, parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from torch_tvm.kernels import tir
+from torch_tvm.kernels import extent, tir
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class MatrixView:
         extents = self.extents
         if outer not in extents:
             return None
-        if extents[inner] == 1 and inner in self.axes:
+        if extent.same(extents[inner], 1) and inner in self.axes:
             kept = [(n, axis) for n, axis in zip(self.shape, self.axes, strict=True) if axis != inner]
             return MatrixView(tuple(n for n, _ in kept), tuple(axis for _, axis in kept)).renamed(
                 {outer: inner}
@@ -106,7 +106,7 @@ class MatrixView:
         size = self.shape[position + 1]
         first, count = _range(self.axes[position], self.shape[position])
         rows = self.shape[position] * size
-        axis = inner if count == self.shape[position] else Part(inner, first * size, count * size)
+        axis = inner if extent.same(count, self.shape[position]) else Part(inner, first * size, count * size)
         return MatrixView(
             (*self.shape[:position], rows, *self.shape[position + 2 :]),
             (*self.axes[:position], axis, *self.axes[position + 2 :]),

@@ -317,7 +317,8 @@ class _Kernel:
         w, s = self.workload.depthwise, self.schedule.product
         _, left, _, right = w.padding
         rows = w.reach[0] + 1
-        buffer = T.alloc_buffer((rows, left + w.width + right, s.width), w.dtype, align=64)
+        shape = tir.expressions((rows, left + w.width + right, s.width))
+        buffer = T.alloc_buffer(shape, w.dtype, align=64)
         with tir.loop(rows) as row:
             for first, count in ((0, left), (left + w.width, right)):
                 if count:

@@ -18,6 +18,7 @@ from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import instructions, tir, views
 from torch_tvm.kernels.expression import DTYPES, Instruction
+from torch_tvm.kernels.extent import Size
 from torch_tvm.kernels.nest import task_count
 from torch_tvm.kernels.views import Memory, contiguous_strides
 
@@ -189,10 +190,10 @@ def _offset(position: Sequence[Index], strides: Sequence[int]) -> Index:
     return sum((p * stride for p, stride in zip(position, strides, strict=False)), start=0)
 
 
-def _within(w: Scatter, indices: Memory, at: Index, size: int) -> tuple[Value, Value]:
+def _within(w: Scatter, indices: Memory, at: Index, size: Size) -> tuple[Value, Value]:
     """Read an index: counted from the front, and whether it lies inside of a dimension."""
     given = tir.materialise(indices.buffer[at], w.index_dtype, 1)
-    bound = tir.constant(size, w.index_dtype)
+    bound = tir.size_as(size, w.index_dtype)
     index = tir.materialise(T.Select(given < 0, given + bound, given), w.index_dtype, 1)
     return T.cast(index, "int32"), T.And(index >= 0, index < bound)
 

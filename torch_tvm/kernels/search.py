@@ -9,7 +9,7 @@ from typing import Any
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import instructions, tir, views
+from torch_tvm.kernels import extent, instructions, tir, views
 from torch_tvm.kernels.expression import FLOATS, INTS, Instruction
 from torch_tvm.kernels.nest import task_count
 
@@ -99,9 +99,9 @@ def _search(w: Search, sequences: views.Memory, base: Any, value: Any) -> Any:
     """Halve the range until it is empty. A NaN in the sequence counts as less, one that is sought as greater: eager's rule."""
     size = w.sequences[1]
     low, high = (tir.Accumulators(1, "int32", 1) for _ in range(2))
-    low[0], high[0] = 0, size
+    low[0], high[0] = 0, tir.size_as(size, "int32")
     beyond = Instruction("greater" if w.right else "greater_equal", (0, 1), "bool")
-    with tir.loop(size.bit_length()):
+    with tir.loop(extent.bounds(size)[1].bit_length()):
         middle = tir.materialise(T.min(T.shift_right(low[0] + high[0], T.int32(1)), size - 1), "int32", 1)
         element = instructions.unpack(views.load(sequences, base + middle, 1, 1), w.dtype, 1)
         ends = instructions.apply(beyond, (element, value), [w.dtype, w.dtype], 1)

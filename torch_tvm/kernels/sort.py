@@ -16,7 +16,8 @@ from typing import Any
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import tir
+from torch_tvm.kernels import extent, tir
+from torch_tvm.kernels.extent import Size
 from torch_tvm.kernels.nest import task_count
 
 Value = Any
@@ -153,7 +154,7 @@ class _Rows:
     def at(self, row: Index, position: Index) -> Index:
         """Where an element of a row lies."""
         _, count, inner = self.shape
-        if inner == 1:
+        if extent.same(inner, 1):
             return row * count + position
         return T.floordiv(row, inner) * (count * inner) + position * inner + T.floormod(row, inner)
 
@@ -161,10 +162,11 @@ class _Rows:
 class _Entries:
     """Keys with positions: int64 that hold both, or int64 keys and int32 positions."""
 
-    def __init__(self, count: int, dtype: str) -> None:
+    def __init__(self, count: Size, dtype: str) -> None:
         self.wide = _BITS[dtype][0] == "int64"
-        self._keys = T.alloc_buffer((count,), "int64", align=64)
-        self._positions = T.alloc_buffer((count,), "int32", align=64) if self.wide else None
+        shape = tir.expressions((count,))
+        self._keys = T.alloc_buffer(shape, "int64", align=64)
+        self._positions = T.alloc_buffer(shape, "int32", align=64) if self.wide else None
 
     def __getitem__(self, index: Index) -> tuple[Value, ...]:
         if self._positions is None:
@@ -253,7 +255,8 @@ def _merge_sort(w: Sort, source: _Rows, results: Sequence[_Rows], rows: tuple[In
     count = w.shape[1]
     # One more: a run that has ended is looked at and not taken.
     pair = _Entries(count + 1, w.dtype), _Entries(count + 1, w.dtype)
-    rounds = math.ceil(math.log2(count)) if count > 1 else 0
+    most = extent.bounds(count)[1]
+    rounds = math.ceil(math.log2(most)) if most > 1 else 0
     with tir.loop_between(*rows) as row:
         with tir.loop(count) as position:
             pair[0][position] = _entry(w, source, row, position)
@@ -267,7 +270,7 @@ def _merge_sort(w: Sort, source: _Rows, results: Sequence[_Rows], rows: tuple[In
         _store(w, source, results, row, pair[rounds % 2])
 
 
-def _merge_runs(source: _Entries, target: _Entries, count: int, width: Value) -> None:
+def _merge_runs(source: _Entries, target: _Entries, count: Size, width: Value) -> None:
     """Merge neighbours among sorted runs of `width` entries, without a branch for each entry."""
     left, right = (tir.Accumulators(1, "int32", 1) for _ in range(2))
     with T.serial(0, T.floordiv(count + width * 2 - 1, width * 2)) as run:

@@ -165,13 +165,13 @@ def zero(dtype: str, lanes: int) -> Value:
 
 def load(buffer: Buffer, indices: Sequence[Index], lanes: int) -> Value:
     """Load `lanes` elements, contiguous in the last dimension."""
-    *outer, last = indices
+    *outer, last = expressions(indices)
     return buffer[(*outer, T.ramp(last, 1, lanes) if lanes > 1 else last)]
 
 
 def store(buffer: Buffer, value: Value, indices: Sequence[Index], lanes: int) -> None:
     """Store a vector of `lanes` elements, contiguous in the last dimension."""
-    *outer, last = indices
+    *outer, last = expressions(indices)
     T.buffer_store(buffer, value, [*outer, T.ramp(last, 1, lanes) if lanes > 1 else last])
 
 
@@ -185,7 +185,7 @@ def scratch(dtype: str, elements: int) -> Buffer:
 
 def prefetch(buffer: Buffer, indices: Sequence[Index]) -> None:
     """Ask for a cache line that will be read soon; the address may lie behind the buffer's end."""
-    T.evaluate(T.call_intrin("void", "tirx.prefetch", T.address_of(buffer[tuple(indices)]), 0, 3, 1))
+    T.evaluate(T.call_intrin("void", "tirx.prefetch", T.address_of(buffer[expressions(indices)]), 0, 3, 1))
 
 
 def materialise(value: Value, dtype: str, lanes: int) -> Value:
@@ -232,13 +232,19 @@ def reshaped(buffer: Buffer, shape: Sequence[int], dtype: str, first: int = 0) -
     )
 
 
-def for_run(count: int, lanes: int, step: Callable[[Index, int], None]) -> None:
-    """Emit `step(first, width)` for `count` contiguous elements, `lanes` at a time and the rest as one vector."""
+def for_run(count: Size, lanes: int, step: Callable[[Index, int], None]) -> None:
+    """Emit `step(first, width)` for `count` contiguous elements, `lanes` at a time and the rest as one vector.
+
+    Of a symbolic count the rest are single elements.
+    """
     whole, rest = divmod(count, lanes)
-    if whole:
+    if not extent.same(whole, 0):
         with loop(whole) as i:
             step(i * lanes, lanes)
-    if rest:
+    if isinstance(rest, Extent):
+        with loop(rest) as i:
+            step(whole * lanes + i, 1)
+    elif rest:
         step(whole * lanes, rest)
 
 

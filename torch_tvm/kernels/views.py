@@ -72,7 +72,7 @@ def complete(given: Sequence[View | None], operands: Sequence[Operand]) -> tuple
 def broadcast_strides(view: View, shape: Sequence[int], target: Sequence[int]) -> tuple[int, ...]:
     """Strides of an operand over the dimensions of the iteration space that it is broadcast to."""
     missing = len(target) - len(shape)
-    own = [0 if size == 1 else stride for size, stride in zip(shape, view.strides, strict=True)]
+    own = [0 if extent.same(size, 1) else stride for size, stride in zip(shape, view.strides, strict=True)]
     return (*[0] * missing, *own)
 
 
@@ -160,19 +160,21 @@ def strided(buffer: Any, operand: Operand, view: View) -> Any:
     )
 
 
-def load(memory: Memory, offset: Index, stride: int, lanes: int) -> Any:
+def load(memory: Memory, offset: Index, stride: Index, lanes: int) -> Any:
     """Load `lanes` elements that lie `stride` apart."""
+    offset, stride = tir.expressions((offset, stride))
     if lanes == 1:
         value = memory.buffer[offset]
-    elif stride == 0:
+    elif isinstance(stride, int) and stride == 0:
         value = T.broadcast(memory.buffer[offset], lanes)
     else:
         value = memory.buffer[T.ramp(offset, stride, lanes)]
     return T.reinterpret(tir.vector_dtype("bfloat16", lanes), value) if memory.dtype == "bfloat16" else value
 
 
-def store(memory: Memory, value: Any, offset: Index, stride: int, lanes: int) -> None:
+def store(memory: Memory, value: Any, offset: Index, stride: Index, lanes: int) -> None:
     """Store `lanes` elements that lie `stride` apart."""
+    offset, stride = tir.expressions((offset, stride))
     if memory.dtype == "bfloat16":
         value = T.reinterpret(tir.vector_dtype("uint16", lanes), value)
     T.buffer_store(memory.buffer, value, [T.ramp(offset, stride, lanes) if lanes > 1 else offset])

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,10 +27,11 @@ from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import epilogue as epilogues
-from torch_tvm.kernels import matmul, tiling, tir, toom_cook
+from torch_tvm.kernels import extent, matmul, tiling, tir, toom_cook
 from torch_tvm.kernels.conv_shape import Conv2d
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression, identity
+from torch_tvm.kernels.extent import Extent, Size
 from torch_tvm.kernels.linear_transform import VectorType, multiply
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.target import CpuTarget
@@ -95,17 +97,17 @@ class Tiling:
     tile: int
 
     @property
-    def image_rows(self) -> int:
+    def image_rows(self) -> Size:
         """Rows of tiles in an image."""
         return -(-self.workload.out_height // self.tile)
 
     @property
-    def rows(self) -> int:
+    def rows(self) -> Size:
         """Rows of tiles in all images."""
         return self.workload.batch * self.image_rows
 
     @property
-    def columns(self) -> int:
+    def columns(self) -> Size:
         """Tiles in a row."""
         return -(-self.workload.out_width // self.tile)
 
@@ -125,9 +127,12 @@ class Tiling:
             dtype=w.dtype,
         )
 
-    def column_groups(self) -> Iterator[tuple[int, int, tuple[bool, ...]]]:
-        """Group neighbouring tiles whose patches leave the image in the same columns: (first, count, which are inside)."""
+    def column_groups(self) -> Iterator[ColumnGroup]:
+        """Group neighbouring tiles whose patches leave the image in the same columns."""
         w = self.workload
+        if isinstance(w.width, Extent):
+            yield from self._symbolic_column_groups()
+            return
         first = 0
         masks = [
             tuple(0 <= t * self.tile + j - w.padding[1] < w.width for j in range(self.patch))
@@ -135,8 +140,35 @@ class Tiling:
         ]
         for t in range(1, self.columns + 1):
             if t == self.columns or masks[t] != masks[first]:
-                yield first, t - first, masks[first]
+                yield ColumnGroup(t - first, masks[first], functools.partial(operator.add, first))
                 first = t
+
+    def _symbolic_column_groups(self) -> Iterator[ColumnGroup]:
+        """Group the tiles whose patches lie inside of the image, and those at its borders."""
+        w = self.workload
+        first = extent.least_of(-(-w.padding[1] // self.tile), self.columns)
+        end: tir.Index = (w.width + w.padding[1] - self.patch) // self.tile + 1
+        if not extent.at_least(end, first) or not extent.at_least(self.columns, end):
+            end = tir.clamp_index(end, first, self.columns)
+        inside = (True,) * self.patch
+        yield ColumnGroup(end - first, inside, functools.partial(operator.add, first))
+
+        def at_border(i: tir.Index) -> tir.Index:
+            return T.Select(i < first, i, i - first + end)
+
+        yield ColumnGroup(self.columns - end + first, None, at_border)
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """`count` tiles of a row, tile i of them at column `at(i)`.
+
+    `inside` says which columns of their patches lie in the image; None where that differs among them.
+    """
+
+    count: tir.Index
+    inside: tuple[bool, ...] | None
+    at: Callable[[tir.Index], tir.Index]
 
 
 def default_schedule(
@@ -243,9 +275,10 @@ def _spread(shape: tuple[int, ...], dtype: str) -> tir.Buffer:
     16 KB apart, the 36 elements of a patch share one set of the L1 cache: 186 ns for a vector of patches instead of 34.
     """
     matrix, line = math.prod(shape[1:]), 64 // tir.element_bytes(dtype)
-    stride = (-(-matrix // line) | 1) * line
-    memory = T.alloc_buffer((shape[0] * stride,), dtype, align=64)
-    return T.decl_buffer(shape, dtype, data=memory.data, strides=(stride, shape[2], 1), align=64)
+    stride = (-(-matrix // line) // 2 * 2 + 1) * line
+    memory = T.alloc_buffer(tir.expressions((shape[0] * stride,)), dtype, align=64)
+    strides = tir.expressions((stride, shape[2], 1))
+    return T.decl_buffer(tir.expressions(shape), dtype, data=memory.data, strides=strides, align=64)
 
 
 @dataclass(frozen=True)
@@ -289,17 +322,18 @@ class _Winograd:
         w, s = self.workload, self.schedule
 
         def transform_inputs(row: tir.Index, in_block: tir.Index, low: tir.Index, high: tir.Index) -> None:
-            for first, count, inside in self.tiling.column_groups():
-                with tir.loop(count) as column:
+            for group in self.tiling.column_groups():
+                with tir.loop(group.count) as i:
                     step = functools.partial(
-                        self._transform_patch, patches, row, in_block, first + column, inside
+                        self._transform_patch, patches, row, in_block, group.at(i), group.inside
                     )
                     self._for_vectors(w.channels, low, high, step)
 
         def transform_products(row: tir.Index, in_block: tir.Index, low: tir.Index, high: tir.Index) -> None:
             whole, rest = divmod(w.out_width, s.tile)
-            for first, count, width in ((0, whole, s.tile), (whole, int(rest > 0), rest)):
-                if count:
+            last = (whole, self.tiling.columns - whole, rest)
+            for first, count, width in ((0, whole, s.tile), last):
+                if not extent.same(count, 0):
                     with tir.loop(count) as column:
                         step = functools.partial(
                             self._transform_product, products, row, in_block, first + column, width
@@ -328,10 +362,11 @@ class _Winograd:
             def emit() -> None:
                 step(row, in_block, part * vectors // parts, (part + 1) * vectors // parts)
 
-            if self.tiling.rows % s.block_rows == 0:
+            if extent.same(self.tiling.rows % s.block_rows, 0):
                 emit()
                 return
-            with T.If(row < self.tiling.rows), T.Then():
+            (rows,) = tir.expressions((self.tiling.rows,))
+            with T.If(row < rows), T.Then():
                 emit()
 
     def _for_vectors(
@@ -362,7 +397,7 @@ class _Winograd:
         row: tir.Index,
         in_block: tir.Index,
         column: tir.Index,
-        inside: Sequence[bool],
+        inside: Sequence[bool] | None,
         first: tir.Index,
         lanes: int,
     ) -> None:
@@ -374,21 +409,23 @@ class _Winograd:
         half = [tir.scratch(w.dtype, n * lanes) for _ in range(n)]
         x = column * tiles.tile - w.padding[1]
 
+        def pixel(y: tir.Index, x: tir.Index) -> tir.Value:
+            return tir.load(self.source, (image, y, x, w.first_channel + first), lanes)
+
         def row_of_patch(i: int, y: tir.Index) -> None:
-            pixels = [
-                T.bind(tir.load(self.source, (image, y, x + j, w.first_channel + first), lanes))
-                if ok
-                else None
-                for j, ok in enumerate(inside)
-            ]
+            if inside is None:
+                pixels = self._pixels_inside(pixel, y, x, lanes)
+            else:
+                pixels = [T.bind(pixel(y, x + j)) if ok else None for j, ok in enumerate(inside)]
             for j, value in enumerate(multiply(matrix, pixels, of)):
                 tir.store(half[i], value, (j * lanes,), lanes)
 
         for i in range(n):
             y = tile_row * tiles.tile + i - w.padding[0]
             highest = (tiles.image_rows - 1) * tiles.tile + i - w.padding[0]
+            (height,) = tir.expressions((w.height,))
             conditions = [y >= 0] if i < w.padding[0] else []
-            conditions += [y < w.height] if highest >= w.height else []
+            conditions += [] if extent.at_least(w.height - 1, highest) else [y < height]
             if not conditions:
                 row_of_patch(i, y)
                 continue
@@ -404,13 +441,27 @@ class _Winograd:
             for i, value in enumerate(multiply(matrix, column_of_patch, of)):
                 tir.store(patches, value, (i * n + j, number, first), lanes)
 
+    def _pixels_inside(
+        self, load: Callable[[tir.Index, tir.Index], tir.Value], y: tir.Index, x: tir.Index, lanes: int
+    ) -> list[tir.Value]:
+        """Return the pixels of a row of a patch, zeros outside of the image."""
+        dtype, patch = self.workload.dtype, self.tiling.patch
+        held = tir.scratch(dtype, patch * lanes)
+        (width,) = tir.expressions((self.workload.width,))
+        with T.serial(0, patch) as j, T.If(T.And(T.GE(x + j, 0), T.LT(x + j, width))):
+            with T.Then():
+                tir.store(held, load(y, x + j), (j * lanes,), lanes)
+            with T.Else():
+                tir.store(held, tir.constant(0, dtype, lanes), (j * lanes,), lanes)
+        return [T.bind(tir.load(held, (j * lanes,), lanes)) for j in range(patch)]
+
     def _transform_product(
         self,
         products: tir.Buffer,
         row: tir.Index,
         in_block: tir.Index,
         column: tir.Index,
-        width: int,
+        width: Size,
         first: tir.Index,
         count: int,
     ) -> None:
@@ -435,13 +486,14 @@ class _Winograd:
 
         def store_row(i: int, y: tir.Index) -> None:
             vectors = [T.bind(tir.load(half[i], (j * lanes,), lanes)) for j in range(n)]
-            values = multiply(matrix, vectors, of)[:width]
+            known = m if isinstance(width, Extent) else width
+            values = multiply(matrix, vectors, of)[:known]
             x = column * m
-            if self.epilogue.unrolled:
+            if self.epilogue.unrolled and not isinstance(width, Extent):
                 for j, value in enumerate(values):
                     self.epilogue.store(value, [image, y, x + j, first], count)
                 return
-            spilled = tir.scratch(w.dtype, width * lanes)
+            spilled = tir.scratch(w.dtype, known * lanes)
             for j, value in enumerate(values):
                 tir.store(spilled, value, (j * lanes,), lanes)
             with tir.loop(width) as j:
@@ -450,8 +502,9 @@ class _Winograd:
 
         for i in range(m):
             y = tile_row * m + i
-            if (tiles.image_rows - 1) * m + i < w.out_height:
+            if extent.at_least(w.out_height - 1, (tiles.image_rows - 1) * m + i):
                 store_row(i, y)
                 continue
-            with T.If(y < w.out_height), T.Then():
+            (height,) = tir.expressions((w.out_height,))
+            with T.If(y < height), T.Then():
                 store_row(i, y)
