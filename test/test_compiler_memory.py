@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import hypothesis.strategies as st
 import numpy as np
@@ -26,7 +27,7 @@ def _launch(reads: list[Storage], write: Storage) -> Launch:
     def argument(storage: Storage) -> Argument:
         return Argument(storage, (storage.bytes,), "int8")
 
-    kernel = Kernel("kernel", "key", lambda name: pytest.fail("never built"))
+    kernel = Kernel("kernel", "key", partial(pytest.fail, "never built"))
     return Launch(kernel, [argument(s) for s in reads], [argument(write)])
 
 
@@ -70,7 +71,7 @@ def overwriting_programs(draw: st.DrawFn) -> list[Launch]:
     for i, storage in enumerate(storages):
         reads = draw(st.lists(st.integers(max(0, i - 4), i - 1), max_size=3)) if i else []
         launch = _launch([storages[r] for r in reads], storage)
-        kernels = {p: Kernel("overwriting", p, lambda name: pytest.fail("never built")) for p in range(3)}
+        kernels = {p: Kernel("overwriting", p, partial(pytest.fail, "never built")) for p in range(3)}
         launch.overwriting = {p: kernels[p] for p in range(len(reads)) if draw(st.booleans())}
         launches.append(launch)
     return launches
@@ -107,7 +108,7 @@ def test_overwriting_changes_no_value(launches: list[Launch]) -> None:
 
 def _overwriting(reads: list[Storage], write: Storage, position: int) -> Launch:
     launch = _launch(reads, write)
-    launch.overwriting = {position: Kernel("overwriting", position, lambda name: pytest.fail("never built"))}
+    launch.overwriting = {position: Kernel("overwriting", position, partial(pytest.fail, "never built"))}
     return launch
 
 

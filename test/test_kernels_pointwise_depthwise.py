@@ -77,7 +77,7 @@ def check(cases: list[Case], target: CpuTarget) -> None:
     for i, (w, schedule) in enumerate(cases):
         packs = build_packs(w, schedule, target)
         functions[f"both_{i}"] = build(w, schedule, target, f"both_{i}")
-        functions |= {f"pack{k}_{i}": pack(f"pack{k}_{i}") for k, pack in enumerate(packs)}
+        functions |= {f"pack{k}_{i}": pack(name=f"pack{k}_{i}") for k, pack in enumerate(packs)}
     compiled = compile_kernels(functions, target)
     for i, (w, schedule) in enumerate(cases):
         dtype = getattr(torch, w.pointwise.dtype)
@@ -196,7 +196,7 @@ def test_operands_and_result_are_parts_of_larger_tensors() -> None:
     w = dataclasses.replace(w, between=first, epilogue=placed)
     schedule = default_schedule(w, target, 2)
     packs = build_packs(w, schedule, target)
-    functions = {"both": build(w, schedule, target, "both"), "a": packs[0]("a"), "b": packs[1]("b")}
+    functions = {"both": build(w, schedule, target, "both"), "a": packs[0](name="a"), "b": packs[1](name="b")}
     compiled = compile_kernels(functions, target)
     source, bias, whole = torch.randn(1, 9, 9, 5), torch.randn(50), torch.full((1, 9, 9, 48), 7.0)
     weights = [torch.randn(20, 5, 1, 1), torch.randn(20, 1, 3, 3)]

@@ -26,6 +26,7 @@ from typing import Any
 import tvm_ffi
 
 from torch_tvm import runtime
+from torch_tvm.symbolic_plan import SymbolicPlan
 
 #: What the child says, in place of an answer, before it ends for want of requests.
 IDLE = "idle"
@@ -80,16 +81,31 @@ class CompileProcess:
         RuntimeError
             If the child ended, by a signal for example. Errors of the compiler have their own kinds.
         """
+        plan: runtime.Plan = self._available("lower_function", arguments)
+        return plan
+
+    def compile_symbolic(self, *arguments: Any) -> SymbolicPlan:
+        """Compile Relay functions that differ in sizes, as `compile` does one.
+
+        Parameters
+        ----------
+        *arguments
+            Those of `torch_tvm.compiler.symbolic.lower_symbolic`.
+        """
+        plan: SymbolicPlan = self._available("lower_symbolic", arguments)
+        return plan
+
+    def _available(self, lower: str, arguments: tuple[Any, ...]) -> Any:
         if self._unavailable is not None:
             raise UnavailableError(self._unavailable)
         try:
-            return self._compile(arguments)
+            return self._compile(lower, arguments)
         except UnavailableError as error:
             self._unavailable = str(error)
             self.stop()
             raise
 
-    def _compile(self, arguments: tuple[Any, ...]) -> runtime.Plan:
+    def _compile(self, lower: str, arguments: tuple[Any, ...]) -> Any:
         try:
             temporary = tempfile.TemporaryDirectory(prefix="torch_tvm_", ignore_cleanup_errors=True)
         except OSError as error:
@@ -97,6 +113,7 @@ class CompileProcess:
         with temporary as folder:
             library = Path(folder, "kernels.so")
             request = {
+                "lower": lower,
                 "arguments": _plain(arguments),
                 "cpus": sorted(runtime.usable_cpus()),
                 "library": str(library),
@@ -111,8 +128,7 @@ class CompileProcess:
                 module = tvm_ffi.load_module(str(library))
             except Exception as error:  # a file system without execution, for example
                 raise UnavailableError(f"{library} cannot be loaded: {error}") from error
-            plan: runtime.Plan = value.plan(lambda name: module[name])
-            return plan
+            return value.plan(lambda name: module[name])
 
     @property
     def pid(self) -> int | None:

@@ -29,6 +29,7 @@ class OptionArguments(TypedDict, total=False):
     compile_process: bool
     min_group_size: int
     max_signatures: int
+    max_static_signatures: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class Options:
         Groups of fewer operators are left to PyTorch.
     max_signatures
         Number of plans that one group keeps, the least recently used going first.
+    max_static_signatures
+        Number of signatures of a group that differ in sizes only (batch, length, size of an image) and are compiled one
+        by one. The next one is compiled together with all others that may come, as one plan whose sizes are known when it
+        runs. Where that cannot be, further signatures are left to PyTorch until they have been called three times.
 
     Examples
     --------
@@ -93,6 +98,7 @@ class Options:
     compile_process: bool = True
     min_group_size: int = 2
     max_signatures: int = 32
+    max_static_signatures: int = 4
 
     def core(self) -> dict[str, Any]:
         """Return the options as the C++ core has them."""
@@ -106,6 +112,7 @@ class Options:
             "winograd": self.winograd,
             "min_group_size": self.min_group_size,
             "max_signatures": self.max_signatures,
+            "max_static_signatures": self.max_static_signatures,
             "target": self.target(),
         }
 
@@ -220,4 +227,5 @@ _CHECKS: dict[str, Callable[[str, object], None]] = {
     "compile_process": _boolean,
     "min_group_size": _integer(1),
     "max_signatures": _integer(1),
+    "max_static_signatures": _integer(1),
 }

@@ -162,7 +162,10 @@ def stats() -> dict[str, Any]:
         bindings packed, ``packed_bytes`` that they hold now; ``compile_seconds``; ``kernels``, what calls under
         ``debug_runtime`` spent as {group: {kernel: {"calls": int, "seconds": float}}}; ``guard``, how the plans did
         that were timed against PyTorch's interpreter: dicts of ``group``, ``plan_seconds``, ``interpreter_seconds``
-        (the fastest run of each), ``kept`` ("plan" or "interpreter") and ``reason``.
+        (the fastest run of each; of a plan for many sizes, summed over these), ``kept`` ("plan" or "interpreter") and
+        ``reason``; ``symbolic``, what became of groups that get many sizes: ``plans``, dicts of ``group``, ``bounds``
+        (the least and largest value of each dimension) and ``values`` (for how many values the plan was used), and
+        ``refusals`` as {reason: times}.
 
     Examples
     --------
@@ -208,16 +211,26 @@ def clear_cache() -> None:
 
 def _compile(*arguments: Any) -> Any:
     """Compile a Relay function, where the options say; the arguments are those of `compiler.pipeline.lower_function`."""
+    return _run_compiler("compile", arguments)
+
+
+def _compile_symbolic(*arguments: Any) -> Any:
+    """Compile Relay functions that differ in sizes; the arguments are those of `compiler.symbolic.lower_symbolic`."""
+    return _run_compiler("compile_symbolic", arguments)
+
+
+def _run_compiler(name: str, arguments: tuple[Any, ...]) -> Any:
+    """Call a function of the compiler, in its own process where there is one."""
     if _options.compile_process and not _options.debug:  # what stages log is to reach the program's handlers
         from torch_tvm import compile_process
 
         try:
-            return compile_process.PROCESS.compile(*arguments)
+            return getattr(compile_process.PROCESS, name)(*arguments)
         except compile_process.UnavailableError as error:
             _log_once(f"compiling in this process, which TVM's compiler makes 250 MB larger: {error}")
     from torch_tvm import compiler
 
-    return compiler.compile(*arguments)
+    return getattr(compiler, name)(*arguments)
 
 
 @functools.cache
@@ -232,5 +245,6 @@ def start() -> None:
     )  # reaches the core by its name, not as RuntimeError
     tvm_ffi.register_global_func("torch_tvm.log", LOGGER.log)
     tvm_ffi.register_global_func("torch_tvm.compiler.compile", _compile)
+    tvm_ffi.register_global_func("torch_tvm.compiler.compile_symbolic", _compile_symbolic)
     with _lock:
         _apply(Options(), switched_on=os.environ.get("TORCH_TVM") != "0")

@@ -83,18 +83,23 @@ class Step(tvm_ffi.Object):
         A packed function; it is given one DLTensor for each of `args`.
     args
         Indices into `Plan.buffers`: what the kernel reads, then what it writes.
+    scalars
+        Numbers that the function takes behind the tensors: the values of its dimensions.
     """
 
     name: str
     function: Callable[..., None]
     args: Sequence[int]
+    scalars: Sequence[int]
 
     if TYPE_CHECKING:
 
         def __ffi_init__(self, *fields: Any) -> None: ...
 
-    def __init__(self, name: str, function: Callable[..., None], args: Sequence[int]) -> None:
-        self.__ffi_init__(name, function, list(args))
+    def __init__(
+        self, name: str, function: Callable[..., None], args: Sequence[int], scalars: Sequence[int] = ()
+    ) -> None:
+        self.__ffi_init__(name, function, list(args), list(scalars))
 
 
 @c_class("torch_tvm.runtime.Plan", init=False)

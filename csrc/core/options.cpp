@@ -19,7 +19,8 @@ auto CompileFields(const Options& options) {
 }
 
 auto CallFields(const Options& options) {
-  return std::tie(options.strict, options.guard, options.min_group_size, options.max_signatures);
+  return std::tie(options.strict, options.guard, options.min_group_size, options.max_signatures,
+                  options.max_static_signatures);
 }
 
 void CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {
@@ -32,6 +33,7 @@ void Check(const Options& options) {
   CheckRange("opt_level", options.opt_level, 0, 3);
   CheckRange("min_group_size", options.min_group_size, 1, kMany);
   CheckRange("max_signatures", options.max_signatures, 1, kMany);
+  CheckRange("max_static_signatures", options.max_static_signatures, 1, kMany);
   CheckRange("device_id", options.device_id, 0, 0);
   TORCH_CHECK_VALUE(
       options.winograd == "off" || options.winograd == "f2" || options.winograd == "auto",

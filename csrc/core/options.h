@@ -20,6 +20,7 @@ struct Options {
   int64_t min_group_size = 2;     // operators that a group must have
   int64_t max_signatures =
       32;  // compiled signatures that a group keeps (least recently used go first)
+  int64_t max_static_signatures = 4;  // that differ in sizes only, before one plan is made for all
   int64_t device_id = 0;
   std::string device_type = "cpu";
   std::string target;  // TVM target as JSON or tag; empty: this machine's CPU
@@ -42,6 +43,7 @@ void VisitOptions(OptionsType& options, Visitor&& visit) {
   visit("winograd", options.winograd);
   visit("min_group_size", options.min_group_size);
   visit("max_signatures", options.max_signatures);
+  visit("max_static_signatures", options.max_static_signatures);
   visit("device_id", options.device_id);
   visit("device_type", options.device_type);
   visit("target", options.target);

@@ -52,6 +52,40 @@ Stats::KernelTimes Stats::Kernels() const {
   return kernels_;
 }
 
+int64_t Stats::AddSymbolicPlan(SymbolicPlan plan) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  symbolic_plans_.emplace(++symbolic_count_, std::move(plan));
+  if (symbolic_plans_.size() > kMaxReasons) symbolic_plans_.erase(symbolic_plans_.begin());
+  return symbolic_count_;
+}
+
+void Stats::CountSymbolicValue(int64_t number) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = symbolic_plans_.find(number);
+  if (found != symbolic_plans_.end()) ++found->second.values;
+}
+
+std::vector<Stats::SymbolicPlan> Stats::SymbolicPlans() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<SymbolicPlan> plans;
+  for (const auto& [number, plan] : symbolic_plans_) plans.push_back(plan);
+  return plans;
+}
+
+void Stats::CountSymbolicRefusal(const std::string& reason) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const bool full = symbolic_refusals_.size() >= kMaxReasons;
+    ++symbolic_refusals_[full && symbolic_refusals_.count(reason) == 0 ? "other reasons" : reason];
+  }
+  Log(LogLevel::kInfo, "no plan for all sizes: " + reason);
+}
+
+std::map<std::string, int64_t> Stats::SymbolicRefusals() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return symbolic_refusals_;
+}
+
 void Stats::AddTrial(Trial trial) {
   std::lock_guard<std::mutex> lock(mutex_);
   trials_.push_back(std::move(trial));
@@ -71,6 +105,8 @@ void Stats::Reset() {
   reasons_.clear();
   kernels_.clear();
   trials_.clear();
+  symbolic_plans_.clear();
+  symbolic_refusals_.clear();
 }
 
 }  // namespace torch_tvm

@@ -8,6 +8,8 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/api.h"
 
@@ -48,6 +50,21 @@ class TORCH_TVM_API Stats {
     int64_t plan_nanoseconds, interpreter_nanoseconds;
     bool dropped;  // the plan, because the interpreter was faster
   };
+  // A plan for all values of some dimensions.
+  struct SymbolicPlan {
+    std::string group;
+    std::vector<std::pair<int64_t, int64_t>> bounds;  // of each dimension
+    int64_t values = 0;                               // that it was made ready for
+  };
+  // Returns its number, for CountSymbolicValue.
+  int64_t AddSymbolicPlan(SymbolicPlan plan);
+  void CountSymbolicValue(int64_t number);
+  std::vector<SymbolicPlan> SymbolicPlans() const;
+
+  // Why there is none where there could have been one.
+  void CountSymbolicRefusal(const std::string& reason);
+  std::map<std::string, int64_t> SymbolicRefusals() const;
+
   void AddTrial(Trial trial);
   std::deque<Trial> Trials() const;
 
@@ -64,6 +81,9 @@ class TORCH_TVM_API Stats {
   std::map<std::string, int64_t> reasons_;
   std::set<std::string> logged_;
   KernelTimes kernels_;
+  std::map<int64_t, SymbolicPlan> symbolic_plans_;  // the last kMaxReasons
+  int64_t symbolic_count_ = 0;
+  std::map<std::string, int64_t> symbolic_refusals_;
   std::deque<Trial> trials_;  // the last kMaxReasons
 };
 

@@ -1,6 +1,5 @@
 #include "jit/compile.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/record_function.h>
 #include <c10/core/InferenceMode.h>
@@ -13,6 +12,7 @@
 #include "core/log.h"
 #include "core/options.h"
 #include "core/stats.h"
+#include "jit/lowered.h"
 #include "relay/text_printer.h"
 #include "runtime/arena.h"
 #include "runtime/finite.h"
@@ -24,87 +24,14 @@ namespace {
 namespace ffi = tvm::ffi;
 using convert::Lowered;
 
-runtime::TensorSpec Spec(const convert::TensorInfo& info) {
-  return {info.dtype, info.sizes, info.strides};
-}
-
-const at::Tensor& WeightTensor(const convert::WeightSource& source,
-                               c10::ArrayRef<c10::IValue> inputs) {
-  return source.input >= 0 ? inputs[source.input].toTensor() : source.constant;
-}
-
-template <typename Items, typename Function>
-std::vector<runtime::TensorSpec> Specs(const Items& items, const Function& spec_of) {
-  std::vector<runtime::TensorSpec> specs;
-  for (const auto& item : items) specs.push_back(spec_of(item));
-  return specs;
-}
-
-std::vector<runtime::TensorSpec> InputSpecs(const Lowered& lowered) {
-  return Specs(lowered.input_infos, Spec);
-}
-
-std::vector<runtime::TensorSpec> OutputSpecs(const Lowered& lowered) {
-  std::vector<runtime::TensorSpec> specs;
-  for (const auto& output : lowered.outputs) {
-    if (output.is_tensor) specs.push_back(Spec(output.info));
-  }
-  if (!lowered.runtime_refusals.empty()) specs.push_back({c10::ScalarType::Bool, {}, {}});
-  return specs;
-}
-
-std::vector<runtime::TensorSpec> WeightSpecs(const Lowered& lowered,
-                                             c10::ArrayRef<c10::IValue> inputs) {
-  return Specs(lowered.weights, [&](const convert::WeightSource& source) {
-    const at::Tensor& weight = WeightTensor(source, inputs);
-    return runtime::TensorSpec{weight.scalar_type(), weight.sizes().vec(), weight.strides().vec()};
-  });
-}
-
-ffi::Array<ffi::Array<int64_t>> Orders(const std::vector<runtime::TensorSpec>& specs) {
-  ffi::Array<ffi::Array<int64_t>> orders;
-  for (const auto& spec : specs) {
-    const auto order = runtime::PhysicalOrder(spec.sizes, spec.strides);
-    orders.push_back(ffi::Array<int64_t>(order.begin(), order.end()));
-  }
-  return orders;
-}
-
-ffi::Map<ffi::String, ffi::Any> CompilerOptions(const Options& options, const std::string& name) {
-  return {{"name", name},
-          {"opt_level", options.opt_level},
-          {"target", options.target},
-          {"host", options.host},
-          {"debug", options.debug},
-          {"debug_runtime", options.debug_runtime},
-          {"winograd", options.winograd},
-          {"threads", static_cast<int64_t>(at::get_num_threads())}};
-}
-
 runtime::Plan CallCompiler(const Lowered& lowered, const std::string& name) {
   const auto compile = ffi::Function::GetGlobal("torch_tvm.compiler.compile");
   TORCH_CHECK(compile, "the compiler (torch_tvm.compiler) is not loaded in this process");
-  const ffi::Any plan = (*compile)(lowered.function, static_cast<int64_t>(lowered.inputs.size()),
-                                   Orders(InputSpecs(lowered)), Orders(OutputSpecs(lowered)),
-                                   CompilerOptions(GetOptions(), name));
+  const ffi::Any plan =
+      (*compile)(lowered.function, static_cast<int64_t>(lowered.inputs.size()),
+                 ToArrays(Orders(InputSpecs(lowered))), ToArrays(Orders(OutputSpecs(lowered))),
+                 CompilerOptions(GetOptions(), name));
   return plan.cast<runtime::Plan>();
-}
-
-std::string Describe(const convert::Refusal& refusal) {
-  std::string text = refusal.op + ": " + refusal.reason;
-  if (!refusal.source.empty()) text += ", at " + refusal.source;
-  return text;
-}
-
-void Refuse(const Source& source, const convert::NotConvertible& refused, Partitions* partitions,
-            Compiled* result) {
-  result->error =
-      "NotConvertibleError: torch_tvm cannot compile all of " + source.name + " for these inputs:";
-  for (const auto& refusal : refused.refusals) {
-    result->refusals.push_back(Describe(refusal));
-    result->error += "\n  " + result->refusals.back();
-  }
-  result->partition = partitions->Get(source.subgraph, source.kinds, refused.refusals);
 }
 
 // Whether a kernel of the plan carries a NaN or an infinity further than its operator does.
@@ -125,13 +52,6 @@ std::string RuntimeRefusal(const Lowered& lowered, bool checks_finite) {
   return c10::Join("; or ", reasons);
 }
 
-// A reason has one line.
-std::string FirstLine(const std::string& message) {
-  const auto begin = message.find_first_not_of("\n ");
-  if (begin == std::string::npos) return "no message";
-  return message.substr(begin, message.find('\n', begin) - begin);
-}
-
 void Fail(const Source& source, const std::string& kind, const std::string& message,
           const Lowered* lowered, Compiled* result) {
   result->refusals = {"compilation of " + source.name + " failed: " + kind + ": " +
@@ -140,27 +60,9 @@ void Fail(const Source& source, const std::string& kind, const std::string& mess
   if (lowered != nullptr) result->error += "\nwhile compiling\n" + relay::AsText(lowered->function);
 }
 
-class CompileClock {
- public:
-  ~CompileClock() {
-    const auto spent = std::chrono::steady_clock::now() - start_;
-    Stats::Get().compile_nanoseconds +=
-        std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
 void LogRelay(const Source& source, const Lowered& lowered) {
   if (!GetOptions().debug) return;
   Log(LogLevel::kDebug, "Relay of " + source.name + ":\n" + relay::AsText(lowered.function));
-}
-
-// A weight that changes between calls is an input like others: its packed form must not be kept.
-std::vector<convert::InputKind> Kinds(const Source& source) {
-  if (!GetOptions().is_training) return source.kinds;
-  return std::vector<convert::InputKind>(source.kinds.size(), convert::InputKind::kRuntime);
 }
 
 void Build(const Source& source, c10::ArrayRef<c10::IValue> inputs, Partitions* partitions,
@@ -187,15 +89,34 @@ void Build(const Source& source, c10::ArrayRef<c10::IValue> inputs, Partitions* 
 
 }  // namespace
 
+CompileScope::~CompileScope() {
+  const auto spent = std::chrono::steady_clock::now() - start_;
+  Stats::Get().compile_nanoseconds +=
+      std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
+}
+
+void Refuse(const Source& source, const convert::NotConvertible& refused, Partitions* partitions,
+            Compiled* result) {
+  result->error =
+      "NotConvertibleError: torch_tvm cannot compile all of " + source.name + " for these inputs:";
+  for (const auto& refusal : refused.refusals) {
+    result->refusals.push_back(Describe(refusal));
+    result->error += "\n  " + result->refusals.back();
+  }
+  result->partition = partitions->Get(source.subgraph, source.kinds, refused.refusals);
+}
+
 CompiledPlan::CompiledPlan(const runtime::Plan& plan, const Lowered& lowered,
-                           c10::ArrayRef<c10::IValue> inputs)
+                           c10::ArrayRef<c10::IValue> inputs,
+                           std::shared_ptr<runtime::BindingCache> bindings)
     : inputs_(lowered.inputs),
       weights_(lowered.weights),
       outputs_(lowered.outputs),
       checks_values_(!lowered.runtime_refusals.empty()),
       checks_finite_(SpreadsNonfinite(plan)),
       runtime_refusal_(RuntimeRefusal(lowered, checks_finite_)),
-      executor_(plan, InputSpecs(lowered), WeightSpecs(lowered, inputs), OutputSpecs(lowered)) {}
+      executor_(plan, InputSpecs(lowered), WeightSpecs(lowered, inputs), OutputSpecs(lowered),
+                std::move(bindings)) {}
 
 std::optional<std::vector<at::Tensor>> CompiledPlan::RunTensors(
     c10::ArrayRef<c10::IValue> inputs) const {
@@ -249,11 +170,8 @@ void CompiledPlan::AppendOutputs(std::vector<at::Tensor> tensors,
 
 std::shared_ptr<const Compiled> Compile(const Source& source, c10::ArrayRef<c10::IValue> inputs,
                                         Partitions* partitions) {
-  // What is made here outlives the call, so that it must not inherit the caller's modes.
-  const c10::InferenceMode no_inference_mode(false);
-  const at::NoGradGuard no_grad;
   RECORD_FUNCTION("tvm::compile", {});
-  const CompileClock clock;
+  const CompileScope scope;
   auto result = std::make_shared<Compiled>();
   for (const c10::IValue& input : inputs) {
     if (input.isObject()) result->objects.push_back(input);

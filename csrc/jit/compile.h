@@ -2,10 +2,14 @@
 // fails.
 #pragma once
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/core/ivalue.h>
+#include <c10/core/InferenceMode.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/runtime/interpreter.h>
 
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,12 +27,15 @@ namespace torch_tvm::jit {
 class CompiledPlan {
  public:
   // `inputs`: those of the first call.
+  // `bindings`: those of another plan with the same weights and packing steps; nullptr for its own.
   CompiledPlan(const runtime::Plan& plan, const convert::Lowered& lowered,
-               c10::ArrayRef<c10::IValue> inputs);
+               c10::ArrayRef<c10::IValue> inputs,
+               std::shared_ptr<runtime::BindingCache> bindings = nullptr);
 
   // `inputs`: all inputs of the subgraph. Returns the tensors among the outputs; nullopt when the
   // inputs have values that PyTorch raises an error for.
   std::optional<std::vector<at::Tensor>> RunTensors(c10::ArrayRef<c10::IValue> inputs) const;
+  const std::shared_ptr<runtime::BindingCache>& bindings() const { return executor_.bindings(); }
   // What those values are.
   const std::string& runtime_refusal() const { return runtime_refusal_; }
   // All outputs, given the tensors among them.
@@ -44,6 +51,8 @@ class CompiledPlan {
   runtime::Executor executor_;
 };
 
+class SymbolicCompiled;
+
 // What one signature became. At most one of `plan` and `partition` is there; with neither, the
 // interpreter runs the whole subgraph.
 struct Compiled {
@@ -53,6 +62,11 @@ struct Compiled {
   std::string error;                  // the same, as strict mode raises it
   bool slower = false;                // there was a plan, and the interpreter was faster
   std::vector<c10::IValue> objects;   // those of the signature, which counts them by address
+  // Whose plan it is, for these sizes, and what it took to make it for them.
+  std::shared_ptr<const SymbolicCompiled> symbolic;
+  Trial::Nanoseconds preparation = 0;
+  // Calls so far of one of many signatures, which is compiled once it proves to come often.
+  std::unique_ptr<std::atomic<int>> postponed;
   mutable Differentiability differentiability;
   mutable Trial trial;
 };
@@ -63,6 +77,23 @@ struct Source {
   std::shared_ptr<torch::jit::Graph> subgraph;
   std::vector<convert::InputKind> kinds;
 };
+
+// What is compiled outlives the call, so that it must not inherit the caller's modes. Counts the
+// time.
+class CompileScope {
+ public:
+  CompileScope() = default;
+  ~CompileScope();
+
+ private:
+  const c10::InferenceMode no_inference_mode_{false};
+  const at::NoGradGuard no_grad_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Notes why a subgraph is not converted, and what runs instead.
+void Refuse(const Source& source, const convert::NotConvertible& refused, Partitions* partitions,
+            Compiled* result);
 
 // Never throws for a subgraph that cannot be compiled: that is remembered like a plan. An interrupt
 // by the user passes through.

@@ -54,6 +54,21 @@ struct Registry {
   }
 };
 
+// Values of dimensions that one plan is ready for take little memory beside plans.
+constexpr size_t kInstances = 8;
+
+// How often PyTorch runs one of many shapes before it is compiled.
+constexpr int kPatience = 2;
+
+bool IsDue(const Compiled& compiled) {
+  if (compiled.postponed == nullptr) return false;
+  return GetOptions().strict || *compiled.postponed >= kPatience;
+}
+
+Trial& TrialOf(const Compiled& compiled) {
+  return compiled.symbolic != nullptr ? compiled.symbolic->trial() : compiled.trial;
+}
+
 const torch::jit::RegisterOperators registered({torch::jit::Operator(
     GroupSymbol(),
     [](const Node* node) -> torch::jit::Operation {
@@ -106,7 +121,7 @@ void Group::Run(Stack& stack) {
     return FallBack(stack, DescribeInput(reader), /*may_raise=*/true);
   }
   RECORD_FUNCTION(source_.name, inputs);
-  auto compiled = cache_.Find(reader.hash(), reader.words());
+  auto compiled = Find(reader);
   if (compiled != nullptr) {
     hits_.fetch_add(1, std::memory_order_relaxed);
     if (compiled->plan) Stats::Get().cache_hits.fetch_add(1, std::memory_order_relaxed);
@@ -114,15 +129,44 @@ void Group::Run(Stack& stack) {
     return FallBack(stack, source_.name + " gets new shapes or numbers at most calls",
                     /*may_raise=*/true);
   } else {
-    compiled = cache_.GetOrBuild(reader.hash(), reader.words(), GetOptions().max_signatures, [&] {
-      ++builds_;
-      return Compile(source_, inputs, &partitions_);
-    });
+    compiled = Make(reader, inputs);
   }
   if (compiled == nullptr) {
     return FallBack(stack, "called by the compiler while it compiles", /*may_raise=*/false);
   }
   RunCompiled(stack, reader, *compiled);
+}
+
+// nullptr also where it is time to compile what has waited.
+std::shared_ptr<const Compiled> Group::Find(const SignatureReader& reader) {
+  auto compiled = cache_.Find(reader.hash(), reader.words());
+  if (compiled == nullptr) compiled = instances_.Find(reader.hash(), reader.words());
+  return compiled != nullptr && IsDue(*compiled) ? nullptr : compiled;
+}
+
+std::shared_ptr<const Compiled> Group::MakeAlone(const SignatureReader& reader,
+                                                 c10::ArrayRef<c10::IValue> inputs) {
+  return cache_.GetOrBuild(reader.hash(), reader.words(), GetOptions().max_signatures, [&] {
+    ++builds_;
+    return Compile(source_, inputs, &partitions_);
+  });
+}
+
+std::shared_ptr<const Compiled> Group::Make(const SignatureReader& reader,
+                                            c10::ArrayRef<c10::IValue> inputs) {
+  const SplitSignature split = Split(reader.words());
+  const auto family = split.has_objects ? nullptr : families_.Find(split.form);
+  if (family == nullptr || family->CompilesAlone(split.sizes, GetOptions().max_static_signatures)) {
+    auto compiled = MakeAlone(reader, inputs);
+    if (family != nullptr && compiled != nullptr && compiled->plan) {
+      family->CompiledAlone(split.sizes);
+    }
+    return compiled;
+  }
+  auto compiled = instances_.GetOrBuild(
+      reader.hash(), reader.words(), kInstances * GetOptions().max_signatures,
+      [&] { return family->Get(source_, inputs, split.sizes, &partitions_); });
+  return compiled != nullptr && IsDue(*compiled) ? MakeAlone(reader, inputs) : compiled;
 }
 
 // Compiling takes 10,000 times as long as a call: a loop over `x * i` must not compile at each
@@ -147,13 +191,13 @@ void Group::RunCompiled(Stack& stack, const SignatureReader& reader, const Compi
 
 bool Group::OnTrial(const Compiled& compiled) const {
   const Options& options = GetOptions();
-  return options.guard && !options.strict && !options.debug_runtime && compiled.trial.Begin();
+  return options.guard && !options.strict && !options.debug_runtime && TrialOf(compiled).Begin();
 }
 
 // The plan has run already, for the results; it runs again here, as warm as the interpreter.
 void Group::RunRound(const Stack& stack, const SignatureReader& reader, const Compiled& compiled) {
   RECORD_FUNCTION("tvm::guard", {});
-  Trial& trial = compiled.trial;
+  Trial& trial = TrialOf(compiled);
   const auto inputs = torch::jit::last(stack, num_inputs_);
   constexpr Trial::Nanoseconds kShort = 100'000;  // cheap enough to repeat until caches are warm
   constexpr int kRepeats = 3;
@@ -173,7 +217,8 @@ void Group::RunRound(const Stack& stack, const SignatureReader& reader, const Co
       }
       time = 0;
       for (int i = 0; i < kRepeats && time < kShort; ++i) {
-        trial.AddPlanTime(time = Timed([&] { compiled.plan->RunTensors(inputs); }));
+        time = Timed([&] { compiled.plan->RunTensors(inputs); });
+        trial.AddPlanTime(time + compiled.preparation);
       }
     });
     over = trial.Finish(spent);
@@ -184,11 +229,15 @@ void Group::RunRound(const Stack& stack, const SignatureReader& reader, const Co
 }
 
 void Group::Decide(const SignatureReader& reader, const Compiled& compiled) {
-  const Trial& trial = compiled.trial;
+  const Trial& trial = TrialOf(compiled);
   const bool dropped = trial.plan_is_slower();
   Stats::Get().AddTrial({source_.name, trial.plan(), trial.interpreter(), dropped});
   runtime::TrimHeap();
   if (!dropped) return;
+  if (compiled.symbolic != nullptr) {
+    if (const auto family = families_.Find(Split(reader.words()).form)) family->Drop();
+    return instances_.Clear();
+  }
   auto without_plan = std::make_shared<Compiled>();
   without_plan->slower = true;
   without_plan->objects = compiled.objects;
@@ -200,6 +249,7 @@ void Group::Decide(const SignatureReader& reader, const Compiled& compiled) {
 void Group::RunRefused(Stack& stack, const Compiled& compiled) const {
   TORCH_CHECK(compiled.slower || !GetOptions().strict, compiled.error);
   for (const auto& reason : compiled.refusals) Stats::Get().CountReason(reason);
+  if (compiled.postponed != nullptr) ++*compiled.postponed;
   if (compiled.partition) {
     torch::jit::InterpreterState(*compiled.partition).run(stack);
   } else {
@@ -225,6 +275,8 @@ std::string Group::DescribeInput(const SignatureReader& reader) const {
 
 void Group::Clear() {
   cache_.Clear();
+  instances_.Clear();
+  families_.Clear();
   partitions_.Clear();
   hits_ = 0;
   builds_ = 0;

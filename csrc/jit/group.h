@@ -14,6 +14,7 @@
 #include "core/api.h"
 #include "jit/compile.h"
 #include "jit/partition.h"
+#include "jit/shape_family.h"
 #include "jit/signature.h"
 #include "runtime/compile_cache.h"
 
@@ -46,6 +47,11 @@ class TORCH_TVM_API Group : public std::enable_shared_from_this<Group> {
   void Clear();
 
  private:
+  std::shared_ptr<const Compiled> Find(const SignatureReader& reader);
+  std::shared_ptr<const Compiled> Make(const SignatureReader& reader,
+                                       c10::ArrayRef<c10::IValue> inputs);
+  std::shared_ptr<const Compiled> MakeAlone(const SignatureReader& reader,
+                                            c10::ArrayRef<c10::IValue> inputs);
   void FallBack(Stack& stack, const std::string& reason, bool may_raise) const;
   void RunCompiled(Stack& stack, const SignatureReader& reader, const Compiled& compiled);
   void RunRefused(Stack& stack, const Compiled& compiled) const;
@@ -59,7 +65,9 @@ class TORCH_TVM_API Group : public std::enable_shared_from_this<Group> {
   const torch::jit::Code code_;
   const size_t num_inputs_;
   Partitions partitions_;
-  runtime::CompileCache<Compiled> cache_;
+  runtime::CompileCache<Compiled> cache_;      // signatures that were compiled by themselves
+  runtime::CompileCache<Compiled> instances_;  // and those that share a plan, or wait
+  ShapeFamilies families_;
   std::atomic<int64_t> hits_{0}, builds_{0};  // since the last Clear()
 };
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "jit/eligibility.h"
@@ -52,7 +53,53 @@ int64_t LayoutOf(const at::Tensor& tensor) {
   return layout;
 }
 
+// Whether the strides of a tensor follow from its sizes and its layout.
+constexpr bool IsOrdinary(int64_t layout) {
+  return (layout & (kContiguous | kChannelsLast | kChannelsLast3d)) != 0;
+}
+
+// Words behind the first one of an input that is no tensor.
+int64_t CountWords(Tag tag, int64_t detail) {
+  switch (tag) {
+    case Tag::kInt:
+    case Tag::kFloat:
+    case Tag::kObject:
+      return 1;
+    case Tag::kIntList:
+    case Tag::kFloatList:
+    case Tag::kBoolList:
+    case Tag::kString:
+      return detail;
+    default:
+      return 0;
+  }
+}
+
 }  // namespace
+
+SplitSignature Split(std::span<const int64_t> words) {
+  SplitSignature split;
+  split.form.push_back(words[0]);
+  for (size_t i = 1; i < words.size();) {
+    const int64_t head = words[i++];
+    split.form.push_back(head);
+    const auto tag = static_cast<Tag>(head & 0xFF);
+    const int64_t detail = head >> 8;
+    int64_t others = CountWords(tag, detail);
+    split.has_objects |= tag == Tag::kObject;
+    if (tag == Tag::kTensor) {
+      const int64_t rank = detail >> 16;
+      for (int64_t k = 0; k < rank; ++k, ++i) {
+        split.sizes.push_back(words[i]);
+        split.form.push_back(std::min<int64_t>(words[i], 2));
+      }
+      others = IsOrdinary(detail & 0xFF) ? 0 : rank;  // strides
+      if (c10::isQIntType(static_cast<c10::ScalarType>(detail >> 8 & 0xFF))) others += 2;
+    }
+    for (int64_t k = 0; k < others; ++k) split.form.push_back(words[i++]);
+  }
+  return split;
+}
 
 bool SignatureReader::Read(c10::ArrayRef<c10::IValue> inputs, int64_t compile_id) {
   AddWord(compile_id);
@@ -121,7 +168,7 @@ const char* SignatureReader::AddTensor(const at::Tensor& tensor) {
   const auto dtype = static_cast<int64_t>(tensor.scalar_type());
   AddWord(Head(Tag::kTensor, layout | dtype << 8 | tensor.dim() << 16));
   for (const int64_t size : tensor.sizes()) AddWord(size);
-  if ((layout & (kContiguous | kChannelsLast | kChannelsLast3d)) == 0) AddStrides(tensor);
+  if (!IsOrdinary(layout)) AddStrides(tensor);
   if (tensor.is_quantized()) {
     AddWord(std::bit_cast<int64_t>(tensor.q_scale()));
     AddWord(tensor.q_zero_point());

@@ -8,8 +8,18 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace torch_tvm::jit {
+
+// A signature without the sizes of its tensors, and these. Sizes of 0 and 1 stay in the form too:
+// no plan serves them and others, because they broadcast or are no work at all. A form with objects
+// must not be kept, as it has their addresses.
+struct SplitSignature {
+  std::vector<int64_t> form, sizes;
+  bool has_objects = false;
+};
+SplitSignature Split(std::span<const int64_t> words);
 
 class SignatureReader {
  public:

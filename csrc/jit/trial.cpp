@@ -19,7 +19,15 @@ bool Trial::Begin() {
   return state_.compare_exchange_strong(open, State::kBusy, std::memory_order_acquire);
 }
 
+void Trial::EndRound(Nanoseconds* total, Nanoseconds* round) const {
+  const bool first = rounds_ == 0;
+  *total = kind_ == Kind::kSum ? *total + *round : first ? *round : std::min(*total, *round);
+  *round = kNever;
+}
+
 bool Trial::Finish(Nanoseconds spent) {
+  EndRound(&plan_, &round_plan_);
+  EndRound(&interpreter_, &round_interpreter_);
   ++rounds_;
   spent_ += spent;
   const auto low = static_cast<double>(std::min(plan_, interpreter_));

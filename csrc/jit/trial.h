@@ -15,13 +15,21 @@ class Trial {
  public:
   using Nanoseconds = int64_t;
 
+  // What counts: the fastest run of any round, or, where each round may have other sizes, the sum
+  // of the fastest ones of each.
+  enum class Kind : uint8_t { kFastest, kSum };
+
+  explicit Trial(Kind kind = Kind::kFastest) : kind_(kind) {}
+
   // Whether the caller runs a round; if so it must end it, by Abandon() or Finish().
   bool Begin();
 
   bool is_first_round() const { return rounds_ == 0; }
 
-  void AddPlanTime(Nanoseconds time) { plan_ = std::min(plan_, time); }
-  void AddInterpreterTime(Nanoseconds time) { interpreter_ = std::min(interpreter_, time); }
+  void AddPlanTime(Nanoseconds time) { round_plan_ = std::min(round_plan_, time); }
+  void AddInterpreterTime(Nanoseconds time) {
+    round_interpreter_ = std::min(round_interpreter_, time);
+  }
 
   // Ends the trial: the plan stays.
   void Abandon() { state_.store(State::kOver, std::memory_order_release); }
@@ -36,11 +44,16 @@ class Trial {
  private:
   enum class State : uint8_t { kOpen, kBusy, kOver };
 
+  static constexpr Nanoseconds kNever = std::numeric_limits<Nanoseconds>::max();
+
+  void EndRound(Nanoseconds* total, Nanoseconds* round) const;
+
+  const Kind kind_;
   std::atomic<State> state_{State::kOpen};
   int rounds_ = 0;
   Nanoseconds spent_ = 0;
-  Nanoseconds plan_ = std::numeric_limits<Nanoseconds>::max();
-  Nanoseconds interpreter_ = std::numeric_limits<Nanoseconds>::max();
+  Nanoseconds plan_ = 0, interpreter_ = 0;
+  Nanoseconds round_plan_ = kNever, round_interpreter_ = kNever;
 };
 
 // Nanoseconds that a call of `function` takes.

@@ -90,6 +90,21 @@ py::list Trials() {
   return trials;
 }
 
+py::dict SymbolicPlans() {
+  py::list plans;
+  for (const Stats::SymbolicPlan& plan : Stats::Get().SymbolicPlans()) {
+    py::dict entry;
+    entry["group"] = plan.group;
+    entry["bounds"] = plan.bounds;
+    entry["values"] = plan.values;
+    plans.append(entry);
+  }
+  py::dict result;
+  result["plans"] = plans;
+  result["refusals"] = Stats::Get().SymbolicRefusals();
+  return result;
+}
+
 py::dict StatsToDict() {
   runtime::SweepBindings();
   const Stats& stats = Stats::Get();
@@ -104,6 +119,7 @@ py::dict StatsToDict() {
   result["compile_seconds"] = static_cast<double>(stats.compile_nanoseconds.load()) * 1e-9;
   result["kernels"] = KernelTimes();
   result["guard"] = Trials();
+  result["symbolic"] = SymbolicPlans();
   return result;
 }
 

@@ -84,8 +84,8 @@ Binding::Binding(std::shared_ptr<const Program> program, BorrowedTensors weights
     weak_.emplace_back(weight);
   }
   if (plan.packed_bytes > 0) packed_ = Block(plan.packed_bytes);
-  const std::vector<char*> addresses = Addresses(weights);
-  Program::Fill(program_->binding_sources(), addresses, tensors_.data());
+  addresses_ = Addresses(weights);
+  Program::Fill(program_->binding_sources(), addresses_, tensors_.data());
   if (!plan.packing_steps.empty()) {
     const Arena arena(plan.packing_arena_bytes);
     std::vector<DLTensor> tensors = tensors_;

@@ -111,6 +111,10 @@ class Binding {
 
   // The program's tensors with the addresses of weights and packed buffers.
   const std::vector<DLTensor>& tensors() const { return tensors_; }
+  // Those addresses for another program with the same weights and packing steps: see
+  // Program::binding_sources.
+  const Program* program() const { return program_.get(); }
+  const std::vector<char*>& addresses() const { return addresses_; }
 
  private:
   std::vector<char*> Addresses(BorrowedTensors weights);
@@ -120,6 +124,7 @@ class Binding {
   std::vector<WeakWeight> weak_;
   std::vector<at::Tensor> copies_;
   Block packed_;
+  std::vector<char*> addresses_;
   std::vector<DLTensor> tensors_;
   int64_t bytes_ = 0;
 };

@@ -50,9 +50,15 @@ Executor::Port Executor::MakePort(TensorSpec spec) {
 
 Executor::Executor(Plan plan, std::vector<TensorSpec> inputs, std::vector<TensorSpec> weights,
                    std::vector<TensorSpec> outputs)
+    : Executor(std::move(plan), std::move(inputs), std::move(weights), std::move(outputs),
+               nullptr) {}
+
+Executor::Executor(Plan plan, std::vector<TensorSpec> inputs, std::vector<TensorSpec> weights,
+                   std::vector<TensorSpec> outputs, std::shared_ptr<BindingCache> bindings)
     : program_(std::make_shared<const Program>(std::move(plan))),
       weights_(std::move(weights)),
-      bindings_(program_, weights_) {
+      bindings_(bindings != nullptr ? std::move(bindings)
+                                    : std::make_shared<BindingCache>(program_, weights_)) {
   for (TensorSpec& spec : inputs) inputs_.push_back(MakePort(std::move(spec)));
   for (TensorSpec& spec : outputs) outputs_.push_back(MakePort(std::move(spec)));
   CheckBuffers();
@@ -85,7 +91,8 @@ std::vector<at::Tensor> Executor::Run(BorrowedTensors inputs, const Binding& bin
                                       bool timed) const {
   TORCH_CHECK(inputs.size() == inputs_.size(), "plan ", std::string(plan().name), " takes ",
               inputs_.size(), " inputs, got ", inputs.size());
-  const std::vector<DLTensor>& prebuilt = binding.tensors();
+  const bool bound = binding.program() == program_.get();
+  const std::vector<DLTensor>& prebuilt = bound ? binding.tensors() : program_->tensors();
   const bool on_stack = prebuilt.size() <= kStackTensors;
   const int64_t arena_bytes = RoundUp(plan().arena_bytes);
   const auto tensors_bytes = static_cast<int64_t>(prebuilt.size() * sizeof(DLTensor));
@@ -94,6 +101,7 @@ std::vector<at::Tensor> Executor::Run(BorrowedTensors inputs, const Binding& bin
   DLTensor* tensors =
       on_stack ? stack_tensors : reinterpret_cast<DLTensor*>(arena.data() + arena_bytes);
   std::copy(prebuilt.begin(), prebuilt.end(), tensors);
+  if (!bound) Program::Fill(program_->binding_sources(), binding.addresses(), tensors);
 
   c10::SmallVector<char*, 24> slots;
   std::vector<at::Tensor> copies, outputs;

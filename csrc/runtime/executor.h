@@ -25,12 +25,16 @@ class Executor {
   // buffer of the plan has another size.
   Executor(Plan plan, std::vector<TensorSpec> inputs, std::vector<TensorSpec> weights,
            std::vector<TensorSpec> outputs);
+  // The same with the bindings of an executor whose plan has the same weights and packing steps.
+  Executor(Plan plan, std::vector<TensorSpec> inputs, std::vector<TensorSpec> weights,
+           std::vector<TensorSpec> outputs, std::shared_ptr<BindingCache> bindings);
 
   // The packed form of these weights, made at the first call with them and whenever they changed.
   // nullptr: they have other sizes or dtypes than the plan was compiled for.
   std::shared_ptr<const Binding> Bind(BorrowedTensors weights) const {
-    return bindings_.Bind(weights);
+    return bindings_->Bind(weights);
   }
+  const std::shared_ptr<BindingCache>& bindings() const { return bindings_; }
 
   // Inputs have the sizes and dtypes of the specs. Those whose strides agree too are read in place,
   // others are copied. The weights of `binding` must be alive. Returns tensors with the strides of
@@ -58,7 +62,7 @@ class Executor {
   std::shared_ptr<const Program> program_;
   std::vector<Port> inputs_, outputs_;
   std::vector<TensorSpec> weights_;
-  mutable BindingCache bindings_;
+  const std::shared_ptr<BindingCache> bindings_;
 };
 
 // Gives back what no call needs: idle arenas, and what was packed from weights that died.

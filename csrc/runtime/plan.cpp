@@ -210,8 +210,12 @@ BufferObj::BufferObj(ffi::String kind, int64_t index, int64_t offset, ffi::Array
   }
 }
 
-StepObj::StepObj(ffi::String name, ffi::Function function, ffi::Array<int64_t> args)
-    : name(std::move(name)), function(std::move(function)), args(std::move(args)) {
+StepObj::StepObj(ffi::String name, ffi::Function function, ffi::Array<int64_t> args,
+                 ffi::Array<int64_t> scalars)
+    : name(std::move(name)),
+      function(std::move(function)),
+      args(std::move(args)),
+      scalars(std::move(scalars)) {
   if (this->function == nullptr) {
     TVM_FFI_THROW(ValueError) << "Step \"" << this->name << "\" has no function";
   }
@@ -246,10 +250,11 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def_ro("shape", &BufferObj::shape)
       .def_ro("dtype", &BufferObj::dtype);
   refl::ObjectDef<StepObj>()
-      .def(refl::init<ffi::String, ffi::Function, ffi::Array<int64_t>>())
+      .def(refl::init<ffi::String, ffi::Function, ffi::Array<int64_t>, ffi::Array<int64_t>>())
       .def_ro("name", &StepObj::name)
       .def_ro("function", &StepObj::function)
-      .def_ro("args", &StepObj::args);
+      .def_ro("args", &StepObj::args)
+      .def_ro("scalars", &StepObj::scalars);
   refl::ObjectDef<PlanObj>()
       .def(refl::init<ffi::String, ffi::Array<Buffer>, ffi::Array<Step>, ffi::Array<Step>,
                       ffi::Array<ffi::Tensor>, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,

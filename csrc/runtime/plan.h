@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace torch_tvm::runtime {
 
@@ -43,6 +44,7 @@ class BufferObj : public ffi::Object {
 
 class Buffer : public ffi::ObjectRef {
  public:
+  explicit Buffer(ffi::ObjectPtr<BufferObj> node) : ffi::ObjectRef(std::move(node)) {}
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Buffer, ffi::ObjectRef, BufferObj);
 };
 
@@ -51,15 +53,18 @@ class StepObj : public ffi::Object {
  public:
   ffi::String name;
   ffi::Function function;
-  ffi::Array<int64_t> args;  // into Plan.buffers; inputs, then outputs
+  ffi::Array<int64_t> args;     // into Plan.buffers; inputs, then outputs
+  ffi::Array<int64_t> scalars;  // what the function takes behind them: sizes of its dimensions
 
-  StepObj(ffi::String name, ffi::Function function, ffi::Array<int64_t> args);
+  StepObj(ffi::String name, ffi::Function function, ffi::Array<int64_t> args,
+          ffi::Array<int64_t> scalars);
 
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.runtime.Step", StepObj, ffi::Object);
 };
 
 class Step : public ffi::ObjectRef {
  public:
+  explicit Step(ffi::ObjectPtr<StepObj> node) : ffi::ObjectRef(std::move(node)) {}
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Step, ffi::ObjectRef, StepObj);
 };
 
@@ -90,6 +95,7 @@ class PlanObj : public ffi::Object {
 
 class Plan : public ffi::ObjectRef {
  public:
+  explicit Plan(ffi::ObjectPtr<PlanObj> node) : ffi::ObjectRef(std::move(node)) {}
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Plan, ffi::ObjectRef, PlanObj);
 };
 

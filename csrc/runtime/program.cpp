@@ -3,6 +3,7 @@
 #include <ATen/record_function.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
@@ -38,7 +39,10 @@ std::vector<Program::Call> Program::Prepare(const ffi::Array<Step>& steps) const
   std::vector<Call> calls;
   calls.reserve(steps.size());
   for (const Step& step : steps) {
-    calls.push_back({step->function, {step->args.begin(), step->args.end()}, step->name});
+    calls.push_back({step->function,
+                     {step->args.begin(), step->args.end()},
+                     {step->scalars.begin(), step->scalars.end()},
+                     step->name});
   }
   return calls;
 }
@@ -119,12 +123,14 @@ void Program::RunSteps(DLTensor* tensors, bool timed) const {
 
 void Program::Invoke(const Call& call, DLTensor* tensors) const {
   std::array<ffi::AnyView, kStackArgs> few;
-  std::vector<ffi::AnyView> many(call.args.size() > kStackArgs ? call.args.size() : 0);
+  const size_t count = call.args.size() + call.scalars.size();
+  std::vector<ffi::AnyView> many(count > kStackArgs ? count : 0);
   ffi::AnyView* args = many.empty() ? few.data() : many.data();
   for (size_t i = 0; i < call.args.size(); ++i) args[i] = tensors + call.args[i];
+  std::copy(call.scalars.begin(), call.scalars.end(), args + call.args.size());
   ffi::Any nothing;
   try {
-    call.function.CallPacked(args, static_cast<int32_t>(call.args.size()), &nothing);
+    call.function.CallPacked(args, static_cast<int32_t>(count), &nothing);
   } catch (const ffi::Error& error) {
     TORCH_CHECK(false, "kernel ", call.name, " of plan ", std::string(plan_->name),
                 " failed: ", std::string(error.kind()), ": ", std::string(error.message()));

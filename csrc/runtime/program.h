@@ -46,7 +46,7 @@ class Program {
  private:
   struct Call {
     ffi::Function function;
-    std::vector<int64_t> args;
+    std::vector<int64_t> args, scalars;
     std::string name;
   };
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from tvm import tirx
@@ -69,7 +70,7 @@ class Kernel:
     key
         Workload and schedule.
     build
-        Makes the function of the given name.
+        A generator with all of its keyword arguments but ``name``, the name of the function that it makes.
     flops
         Arithmetic operations of one launch.
     spreads_nonfinite
@@ -78,7 +79,7 @@ class Kernel:
 
     name: str
     key: Hashable = field(compare=True)
-    build: Callable[[str], tirx.PrimFunc] = field(compare=False)
+    build: partial[tirx.PrimFunc] = field(compare=False)
     flops: float = field(default=0.0, compare=False)
     spreads_nonfinite: bool = field(default=False, compare=False)
 

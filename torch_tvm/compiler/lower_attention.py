@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch_tvm.kernels import attention
 from torch_tvm.kernels.epilogue import PlacedExpression
 from torch_tvm.kernels.expression import Expression
@@ -53,11 +55,11 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     workload = attention.Attention(
         query, key, value, result, scores, node.diagonal, epilogue, node.output.dtype
     )
-    schedule = attention.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(attention.default_schedule, workload, lowerer.target, lowerer.threads)
     lowerer.launch(
         group_name(group),
         (workload, schedule),
-        lambda name: attention.build(workload, schedule, lowerer.target, name),
+        partial(attention.build, workload=workload, schedule=schedule, target=lowerer.target),
         [q, k, v, *masks, *extras],
         [output],
         packing=group.weight_only,

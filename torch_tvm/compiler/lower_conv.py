@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
 from torch_tvm.kernels import conv_algorithm, conv_transpose
 from torch_tvm.kernels.conv_shape import Conv2d, Depth
@@ -119,22 +120,24 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     algorithms = lowerer.winograd if weight.weight_only else "off"
     if layout == "NCHW":
         dense = dataclasses.replace(workload, input_layout="NHWC")
-        if conv_algorithm.is_copied_first(workload, dense, lowerer.target, lowerer.threads, algorithms):
+        if lowerer.choose(
+            conv_algorithm.is_copied_first, workload, dense, lowerer.target, lowerer.threads, algorithms
+        ):
             workload, source = dense, lowerer.argument(data)
-    schedule = conv_algorithm.choose(workload, lowerer.target, lowerer.threads, algorithms)
+    schedule = lowerer.choose(conv_algorithm.choose, workload, lowerer.target, lowerer.threads, algorithms)
     packed = lowerer.packed(
         "pack_conv2d",
         (workload.weight_shape, workload.groups, schedule),
         [lowerer.argument(weight)],
         conv_algorithm.packed_shape(workload, schedule),
-        lambda name: conv_algorithm.build_pack(workload, schedule, lowerer.target, name),
+        partial(conv_algorithm.build_pack, workload=workload, schedule=schedule, target=lowerer.target),
         packing=weight.weight_only,
     )
     lowerer.launch_anchor(
         group,
         conv_algorithm.prefix(schedule) + group_name(group),
         (workload, schedule),
-        lambda name, epilogue: conv_algorithm.build(workload, schedule, lowerer.target, name, epilogue),
+        partial(conv_algorithm.build, workload=workload, schedule=schedule, target=lowerer.target),
         [source, packed],
         flops=float(workload.flops),
         spreads_nonfinite=conv_algorithm.spreads_nonfinite(schedule),
@@ -162,20 +165,20 @@ def _lower_transposed(lowerer: Lowerer, group: Group) -> None:
         dtype=data.dtype,
         input_slice=part,
     )
-    schedules = conv_transpose.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedules = lowerer.choose(conv_transpose.default_schedule, workload, lowerer.target, lowerer.threads)
     packed = lowerer.packed(
         "pack_conv2d_transpose",
         (workload, schedules),
         [lowerer.argument(weight)],
         conv_transpose.packed_shape(workload, schedules),
-        lambda name: conv_transpose.build_pack(workload, schedules, name),
+        partial(conv_transpose.build_pack, workload=workload, schedules=schedules),
         packing=weight.weight_only,
     )
     lowerer.launch_anchor(
         group,
         group_name(group),
         (workload, schedules),
-        lambda name, epilogue: conv_transpose.build(workload, schedules, lowerer.target, name, epilogue),
+        partial(conv_transpose.build, workload=workload, schedules=schedules, target=lowerer.target),
         [source, packed],
         flops=float(workload.flops),
     )

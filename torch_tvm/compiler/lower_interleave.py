@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch_tvm.kernels import interleave
 from torch_tvm.kernels.views import View
 
@@ -23,11 +25,11 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     found = [lowerer.view(tensor) for tensor in node.args]
     views = tuple(View(held.shape, access.strides, access.offset) for held, access in found)
     workload = interleave.Interleave(node.args[0].shape, views, node.output.dtype)
-    schedule = interleave.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(interleave.default_schedule, workload, lowerer.target, lowerer.threads)
     lowerer.launch(
         "interleave",
         (workload, schedule),
-        lambda name: interleave.build(workload, schedule, lowerer.target, name),
+        partial(interleave.build, workload=workload, schedule=schedule, target=lowerer.target),
         [argument for argument, _ in found],
         [Argument(lowerer.storage(node.output), node.output.shape, node.output.dtype)],
         packing=group.weight_only,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 from torch_tvm.kernels import pointwise_depthwise
 from torch_tvm.kernels.epilogue import PlacedExpression
@@ -61,11 +62,11 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     epilogue, extras, output = lowerer.epilogue(group)
     first = dataclasses.replace(workload_of(node.pointwise), input_slice=part)
     workload = PointwiseDepthwise(first, workload_of(node.depthwise), between, epilogue)
-    schedule = pointwise_depthwise.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(pointwise_depthwise.default_schedule, workload, lowerer.target, lowerer.threads)
     lowerer.launch(
         group_name(group),
         (workload, schedule),
-        lambda name: pointwise_depthwise.build(workload, schedule, lowerer.target, name),
+        partial(pointwise_depthwise.build, workload=workload, schedule=schedule, target=lowerer.target),
         [source, *_packed(lowerer, node, workload, schedule), *others, *extras],
         [output],
         packing=group.weight_only,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +26,7 @@ from torch_tvm.kernels.views import View
 
 from . import expressions
 from .access import Access, AccessMap, stored
+from .choices import Choices
 from .fusion import Group
 from .graph import Graph, Node, Tensor
 from .launch import Argument, Kernel, Launch, Storage, element_bytes
@@ -91,11 +93,18 @@ class Lowerer:
     """Turns the groups of one graph into launches and gives every stored tensor its memory."""
 
     def __init__(
-        self, graph: Graph, groups: Sequence[Group], target: CpuTarget, threads: int, winograd: str
+        self,
+        graph: Graph,
+        groups: Sequence[Group],
+        target: CpuTarget,
+        threads: int,
+        winograd: str,
+        choices: Choices,
     ) -> None:
         self.target = target
         self.threads = threads
         self.winograd = winograd
+        self.choose = choices.make
         self._computed = {tensor for group in groups for tensor in group.stored()}
         self.accesses = AccessMap(self._computed, place_parts(graph, groups, can_store))
         self.launches: list[Launch] = []
@@ -189,14 +198,14 @@ class Lowerer:
         self,
         name: str,
         key: Hashable,
-        build: Callable[[str], tirx.PrimFunc],
+        build: partial[tirx.PrimFunc],
         inputs: Sequence[Argument],
         outputs: Sequence[Argument],
         *,
         packing: bool,
         flops: float = 0.0,
         spreads_nonfinite: bool = False,
-        overwriting: Mapping[int, tuple[Hashable, Callable[[str], tirx.PrimFunc]]] = _NOTHING,
+        overwriting: Mapping[int, tuple[Hashable, partial[tirx.PrimFunc]]] = _NOTHING,
     ) -> None:
         """Append one launch, unless it has nothing to write.
 
@@ -209,7 +218,7 @@ class Lowerer:
             self._nothing(outputs)
             return
 
-        def kernel(key: Hashable, build: Callable[[str], tirx.PrimFunc]) -> Kernel:
+        def kernel(key: Hashable, build: partial[tirx.PrimFunc]) -> Kernel:
             return Kernel(name, key, build, flops, spreads_nonfinite)
 
         variants = {position: kernel(*variant) for position, variant in overwriting.items()}
@@ -220,7 +229,7 @@ class Lowerer:
         group: Group,
         name: str,
         key: Hashable,
-        build: Callable[[str, Epilogue], tirx.PrimFunc],
+        build: partial[tirx.PrimFunc],
         operands: Sequence[Argument],
         *,
         flops: float,
@@ -231,8 +240,8 @@ class Lowerer:
         results = len(group.root.results)
         placed = [epilogues.place(epilogue, results)] if epilogue is not None else []
 
-        def variant(epilogue: Epilogue) -> tuple[Hashable, Callable[[str], tirx.PrimFunc]]:
-            return (key, epilogue), lambda function: build(function, epilogue)
+        def variant(epilogue: Epilogue) -> tuple[Hashable, partial[tirx.PrimFunc]]:
+            return (key, epilogue), partial(build, epilogue=epilogue)
 
         self.launch(
             name,
@@ -254,11 +263,7 @@ class Lowerer:
         for output in outputs:
             if output.storage.kind == "output":
                 parameter = tir.Parameter("empty", (0,), output.dtype)
-
-                def build(name: str, parameter: tir.Parameter = parameter) -> tirx.PrimFunc:
-                    return tir.kernel(name, [parameter], lambda _: T.evaluate(0))
-
-                kernel = Kernel("empty", ("empty", parameter), build)
+                kernel = Kernel("empty", ("empty", parameter), partial(_build_nothing, parameter=parameter))
                 self.launches.append(Launch(kernel, [], [Argument(output.storage, (0,), output.dtype)]))
 
     def elementwise(
@@ -278,11 +283,12 @@ class Lowerer:
         workload = elementwise.Elementwise(
             expression, tuple(views) if any(views) else (), (place,) if place else ()
         )
-        schedule = elementwise.default_schedule(workload, self.target, self.threads)
+        schedule = self.choose(elementwise.default_schedule, workload, self.target, self.threads)
 
-        def variant(overwritten: int | None) -> tuple[Hashable, Callable[[str], tirx.PrimFunc]]:
+        def variant(overwritten: int | None) -> tuple[Hashable, partial[tirx.PrimFunc]]:
             own = dataclasses.replace(workload, overwritten=overwritten)
-            return (own, schedule), lambda function: elementwise.build(own, schedule, self.target, function)
+            build = partial(elementwise.build, workload=own, schedule=schedule, target=self.target)
+            return (own, schedule), build
 
         self.launch(
             name,
@@ -313,7 +319,7 @@ class Lowerer:
         key: Hashable,
         weights: Sequence[Argument],
         shape: tuple[int, ...],
-        build: Callable[[str], tirx.PrimFunc],
+        build: partial[tirx.PrimFunc],
         *,
         packing: bool,
     ) -> Argument:
@@ -411,6 +417,10 @@ class Lowerer:
         inputs = [self.argument(arg) for arg in node.args]
         outputs = [Argument(self.storage(t), t.shape, t.dtype) for t in node.outputs]
         legalized_launches(self, node, inputs, outputs)
+
+
+def _build_nothing(parameter: tir.Parameter, name: str) -> tirx.PrimFunc:
+    return tir.kernel(name, [parameter], lambda _: T.evaluate(0))
 
 
 def _kernel_view(shape: tuple[int, ...], access: Access) -> View:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch_tvm.kernels import matmul
 from torch_tvm.kernels.matrix_view import MatrixView, Part
 
@@ -91,21 +93,21 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     result = MatrixView(tuple(group.shape[i] for i in order), tuple(names[i] for i in order))
     packed = right.weight_only and not group.weight_only
     workload = matmul.Matmul(a_view, b_view, result, packed, left.dtype)
-    schedule = matmul.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(matmul.default_schedule, workload, lowerer.target, lowerer.threads)
     if packed:
         b = lowerer.packed(
             "pack_matmul",
             (workload.b, workload.n, schedule),
             [b],
             matmul.packed_shape(workload, schedule),
-            lambda name: matmul.build_pack(workload, schedule, lowerer.target, name),
+            partial(matmul.build_pack, workload=workload, schedule=schedule, target=lowerer.target),
             packing=True,
         )
     lowerer.launch_anchor(
         group,
         group_name(group),
         (workload, schedule),
-        lambda name, epilogue: matmul.build(workload, schedule, lowerer.target, name, epilogue),
+        partial(matmul.build, workload=workload, schedule=schedule, target=lowerer.target),
         [a, b],
         flops=float(workload.flops),
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tvm.tirx import PrimFunc
+from functools import partial
 
 from torch_tvm.kernels import paired_matmul
 from torch_tvm.kernels.paired_matmul import PairedMatmul
 
 from .fusion import Group
 from .graph import Node
-from .lower_kernels import FAMILIES, Epilogue, Family, Lowerer, group_name
+from .lower_kernels import FAMILIES, Family, Lowerer, group_name
 from .lower_matmul import operand_view
 from .paired_products import PairedProducts
 
@@ -24,20 +24,17 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     b0, first_view = operand_view(lowerer, first, (), ("k", "n"))
     b1, second_view = operand_view(lowerer, second, (), ("k", "n"))
     workload = PairedMatmul(a_view, (first_view, second_view), left.dtype)
-    schedule = paired_matmul.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(paired_matmul.default_schedule, workload, lowerer.target, lowerer.threads)
     packed = lowerer.packed(
         "pack_paired_matmul",
         (workload.b, schedule),
         [b0, b1],
         paired_matmul.packed_shape(workload, schedule),
-        lambda name: paired_matmul.build_pack(workload, schedule, name),
+        partial(paired_matmul.build_pack, workload=workload, schedule=schedule),
         packing=True,
     )
 
-    def build(name: str, epilogue: Epilogue) -> PrimFunc:
-        assert epilogue is not None, "two results do not become one by themselves"
-        return paired_matmul.build(workload, schedule, lowerer.target, name, epilogue)
-
+    build = partial(paired_matmul.build, workload=workload, schedule=schedule, target=lowerer.target)
     lowerer.launch_anchor(
         group, group_name(group), (workload, schedule), build, [a, packed], flops=float(workload.flops)
     )

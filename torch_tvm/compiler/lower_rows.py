@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch_tvm.kernels import normalization, pooling, reduction, rows, softmax
@@ -54,12 +54,11 @@ def _launch(
     output, place = lowerer.output(group)
     if place is not None:
         workload = dataclasses.replace(workload, output_views=(place,))
-    schedule = generator.default_schedule(workload, lowerer.target, lowerer.threads)
-    build: Callable[[str], Any] = lambda name: generator.build(workload, schedule, lowerer.target, name)  # noqa: E731
+    schedule = lowerer.choose(generator.default_schedule, workload, lowerer.target, lowerer.threads)
     lowerer.launch(
         group_name(group),
         (workload, schedule),
-        build,
+        partial(generator.build, workload=workload, schedule=schedule, target=lowerer.target),
         inputs,
         [output],
         packing=group.weight_only,

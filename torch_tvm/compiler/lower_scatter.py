@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch_tvm.kernels import scatter
 
 from .fusion import Group
@@ -31,11 +33,11 @@ def _supports(node: Node) -> bool:
 def _lower(lowerer: Lowerer, group: Group) -> None:
     node = group.root
     workload = _workload(node)
-    schedule = scatter.default_schedule(workload, lowerer.threads)
+    schedule = lowerer.choose(scatter.default_schedule, workload, lowerer.threads)
     lowerer.launch(
         "scatter",
         (workload, schedule),
-        lambda name: scatter.build(workload, schedule, name),
+        partial(scatter.build, workload=workload, schedule=schedule),
         [lowerer.argument(arg) for arg in node.args],
         [Argument(lowerer.storage(node.output), node.output.shape, node.output.dtype)],
         packing=group.weight_only,

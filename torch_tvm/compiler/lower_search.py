@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from torch_tvm.kernels import search
 
@@ -30,13 +31,13 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         values.dtype,
         node.output.dtype,
     )
-    schedule = search.default_schedule(workload, lowerer.threads)
+    schedule = lowerer.choose(search.default_schedule, workload, lowerer.threads)
     shapes = (workload.sequences, rows)
     sources = [lowerer.argument(arg) for arg in node.args]
     lowerer.launch(
         "searchsorted",
         (workload, schedule),
-        lambda name: search.build(workload, schedule, name),
+        partial(search.build, workload=workload, schedule=schedule),
         [Argument(s.storage, shape, s.dtype, s.offset) for s, shape in zip(sources, shapes, strict=True)],
         [Argument(lowerer.storage(node.output), rows, node.output.dtype)],
         packing=group.weight_only,

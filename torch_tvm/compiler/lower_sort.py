@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from torch_tvm.kernels import sort
 
@@ -25,12 +26,12 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     workload = sort.Sort(
         rows, int(node.attrs["k"]), not bool(node.attrs["is_ascend"]), data.dtype, positions.dtype
     )
-    schedule = sort.default_schedule(workload, lowerer.threads)
+    schedule = lowerer.choose(sort.default_schedule, workload, lowerer.threads)
     source = lowerer.argument(data)
     lowerer.launch(
         "topk" if schedule.select else "sort",
         (workload, schedule),
-        lambda name: sort.build(workload, schedule, name),
+        partial(sort.build, workload=workload, schedule=schedule),
         [Argument(source.storage, rows, source.dtype, source.offset)],
         [Argument(lowerer.storage(t), workload.result_shape, t.dtype) for t in (values, positions)],
         packing=group.weight_only,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import tvm
 from tvm import relax
 
 from torch_tvm import relay, runtime
-from torch_tvm.kernels.target import parse_target
+from torch_tvm.kernels.target import CpuTarget, parse_target
 
 from . import (  # noqa: F401  register their families
     lower_attention,
@@ -30,11 +32,13 @@ from . import (  # noqa: F401  register their families
     passes,
 )
 from .attention import find_attention
+from .choices import Choices
 from .combine import combine_products
 from .expressions import is_elementwise
 from .fusion import Fusion
 from .graph import read_graph
 from .inverted_residual import find_inverted_residuals
+from .launch import Launch
 from .lower_kernels import Lowerer, find_family
 from .paired_products import find_paired_products
 from .placement import share_prefixes
@@ -47,7 +51,7 @@ _logger = logging.getLogger("torch_tvm")
 Result = TypeVar("Result")
 
 
-class _Stages:
+class Stages:
     """Runs the stages, takes their times, and logs what each makes when debugging."""
 
     def __init__(self, debug: bool) -> None:
@@ -74,7 +78,7 @@ def _clean(module: tvm.IRModule) -> tvm.IRModule:
     )(module)
 
 
-def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: _Stages) -> tvm.IRModule:
+def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: Stages) -> tvm.IRModule:
     """Rewrite the Relax function; parameters after `num_inputs` are weights."""
     module = stages.run("clean", lambda: _clean(module))
     if opt_level >= 1:
@@ -97,6 +101,62 @@ def optimise(module: tvm.IRModule, num_inputs: int, opt_level: int, stages: _Sta
     rules = {**passes.CLEAN, **passes.REORDER} if opt_level >= 2 else passes.CLEAN
     module = stages.run("simplify", lambda: rewrite_to_fixpoint(module, num_inputs, rules))
     return stages.run("clean", lambda: _clean(module))
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a Relay function becomes before memory is planned and kernels are built.
+
+    Attributes
+    ----------
+    launches
+        Runs of kernels in order.
+    constants
+        Tensors that do not depend on the weights.
+    counts
+        Numbers of inputs, weights and outputs.
+    target
+        The CPU to generate code for.
+    """
+
+    launches: Sequence[Launch]
+    constants: Sequence[np.ndarray]
+    counts: tuple[int, int, int]
+    target: CpuTarget
+
+
+def lower_to_launches(
+    function: relay.Function,
+    num_inputs: int,
+    input_orders: Orders,
+    output_orders: Orders,
+    options: Mapping[str, Any],
+    stages: Stages,
+    choices: Choices,
+) -> Program:
+    """Bring a Relay function to launches of kernels; the arguments are those of `lower_function`."""
+    opt_level = int(options.get("opt_level", 3))
+    target, threads = parse_target(options.get("target") or None), int(options.get("threads") or 1)
+    module = stages.run(
+        "relay to relax", lambda: relay_to_relax(function, num_inputs, input_orders, output_orders)
+    )
+    module = optimise(module, num_inputs, opt_level, stages)
+    graph = stages.run("read", lambda: read_graph(module, num_inputs))
+    share_prefixes(graph)
+    if opt_level >= 1:
+        stages.run("attention", lambda: find_attention(graph, is_elementwise))
+        stages.run("pair", lambda: find_paired_products(graph, is_elementwise))
+        stages.run("combine", lambda: combine_products(graph, is_elementwise))
+        stages.run(
+            "inverted residuals", lambda: find_inverted_residuals(graph, is_elementwise, target, threads)
+        )
+    fusion = Fusion(graph, find_family, is_elementwise, opt_level >= 1)
+    groups = stages.run("fusion", fusion.partition)
+    winograd = str(options.get("winograd", "auto")) if opt_level >= 3 else "off"
+    lowerer = Lowerer(graph, groups, target, threads, winograd, choices)
+    stages.run("lower", lowerer.lower)
+    counts = (num_inputs, len(function.params) - num_inputs, len(output_orders))
+    return Program(lowerer.launches, lowerer.constants, counts, target)
 
 
 def lower_function(
@@ -127,33 +187,17 @@ def lower_function(
         Its code can be generated here, or into a library for another process.
     """
     options = dict(options or {})
-    opt_level = int(options.get("opt_level", 3))
-    stages = _Stages(bool(options.get("debug", False)))
-    target, threads = parse_target(options.get("target") or None), int(options.get("threads") or 1)
-
-    module = stages.run(
-        "relay to relax", lambda: relay_to_relax(function, num_inputs, input_orders, output_orders)
-    )
-    module = optimise(module, num_inputs, opt_level, stages)
-    graph = stages.run("read", lambda: read_graph(module, num_inputs))
-    share_prefixes(graph)
-    if opt_level >= 1:
-        stages.run("attention", lambda: find_attention(graph, is_elementwise))
-        stages.run("pair", lambda: find_paired_products(graph, is_elementwise))
-        stages.run("combine", lambda: combine_products(graph, is_elementwise))
-        stages.run(
-            "inverted residuals", lambda: find_inverted_residuals(graph, is_elementwise, target, threads)
-        )
-    fusion = Fusion(graph, find_family, is_elementwise, opt_level >= 1)
-    groups = stages.run("fusion", fusion.partition)
-    winograd = str(options.get("winograd", "auto")) if opt_level >= 3 else "off"
-    lowerer = Lowerer(graph, groups, target, threads, winograd)
-    stages.run("lower", lowerer.lower)
-    counts = (num_inputs, len(function.params) - num_inputs, len(output_orders))
+    stages = Stages(bool(options.get("debug", False)))
+    arguments = (function, num_inputs, input_orders, output_orders, options)
+    program = lower_to_launches(*arguments, stages, Choices())
     plan = stages.run(
         "kernels",
         lambda: make_plan(
-            str(options.get("name", "plan")), lowerer.launches, lowerer.constants, counts, target
+            str(options.get("name", "plan")),
+            program.launches,
+            program.constants,
+            program.counts,
+            program.target,
         ),
     )
     _logger.debug("lowered in %s", {name: f"{seconds:.3f} s" for name, seconds in stages.seconds.items()})

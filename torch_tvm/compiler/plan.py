@@ -14,6 +14,7 @@ from tvm.tirx import PrimFunc
 from torch_tvm import runtime
 from torch_tvm.kernels.module import check_arguments, compile_kernels, link_kernels
 from torch_tvm.kernels.target import CpuTarget
+from torch_tvm.kernels.tir import DIMS
 
 from .launch import Argument, Kernel, Launch
 from .memory import live_bytes, overwrite_dying_inputs, plan_arena, plan_packed
@@ -29,16 +30,22 @@ def name_kernels(launches: Sequence[Launch]) -> dict[Kernel, str]:
     return names
 
 
+def scalars_of(function: PrimFunc) -> list[str]:
+    """Return the names of the dimensions that a kernel takes behind its tensors."""
+    return [str(dim) for dim in function.attrs[DIMS]] if DIMS in function.attrs else []
+
+
 def build_kernels(launches: Sequence[Launch], names: Mapping[Kernel, str]) -> dict[str, PrimFunc]:
     """Build every kernel once, and check that all its launches suit it."""
-    functions = {name: kernel.build(name) for kernel, name in names.items()}
+    functions = {name: kernel.build(name=name) for kernel, name in names.items()}
     for launch in launches:
+        function = functions[names[launch.kernel]]
         arguments = [(a.shape, a.dtype) for a in (*launch.inputs, *launch.outputs)]
-        check_arguments(functions[names[launch.kernel]], arguments)
+        check_arguments(function, arguments, scalars_of(function))
     return functions
 
 
-def _move_to_packed(packing: Sequence[Launch], steps: Sequence[Launch]) -> None:
+def move_to_packed(packing: Sequence[Launch], steps: Sequence[Launch]) -> None:
     """What packing writes and calls read lies in the packed block."""
     read = {argument.storage for launch in steps for argument in launch.inputs}
     for launch in packing:
@@ -69,7 +76,8 @@ class _Buffers:
         return self._known[buffer]
 
 
-def _info(launches: Sequence[Launch], names: Mapping[Kernel, str]) -> list[dict[str, Any]]:
+def kernel_info(launches: Sequence[Launch], names: Mapping[Kernel, str]) -> list[dict[str, Any]]:
+    """Return what to remember of each kernel."""
     runs = Counter(launch.kernel for launch in launches)
     packing = {launch.kernel: launch.packing for launch in launches}
     return [
@@ -115,7 +123,7 @@ def _describe(
         constants=constants,
         sizes=sizes,
         info={
-            "kernels": _info([*packing, *steps], names),
+            "kernels": kernel_info([*packing, *steps], names),
             "target": target.spec,
             "live_bytes": live_bytes(steps),
             "spreads_nonfinite": any(launch.kernel.spreads_nonfinite for launch in steps),
@@ -168,7 +176,7 @@ def make_plan(
     """
     packing = [launch for launch in launches if launch.packing]
     steps = [launch for launch in launches if not launch.packing]
-    _move_to_packed(packing, steps)
+    move_to_packed(packing, steps)
     overwrite_dying_inputs(steps)
     names = name_kernels(launches)
     description = _describe(name, packing, steps, names, constants, counts, target)

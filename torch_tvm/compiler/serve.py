@@ -50,12 +50,14 @@ def answer(connection: Connection) -> tuple[str, Any]:
         "plan" and its description, or "error" with the error's kind and message.
     """
     from torch_tvm.compiler.pipeline import lower_function
+    from torch_tvm.compiler.symbolic import lower_symbolic
 
     try:
         request = connection.recv()
         with contextlib.suppress(OSError):  # a CPU may have gone meanwhile
             os.sched_setaffinity(0, request["cpus"])
-        plan = lower_function(*request["arguments"])
+        lower: Any = {"lower_function": lower_function, "lower_symbolic": lower_symbolic}[request["lower"]]
+        plan = lower(*request["arguments"])
         return "plan", plan.link(Path(request["library"]), request["cpus"])
     except (EOFError, ConnectionResetError):
         raise

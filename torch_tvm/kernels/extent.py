@@ -331,10 +331,9 @@ class Extent(ObjectConvertible):
     def asobject(self) -> Any:
         """Return the TIR expression in the variables of the kernel that is being built."""
         variables = _variables.get(None)
-        missing = {dim.name for dim in self.dims} - set(variables or ())
-        if missing:
-            raise UndecidableError(f"no kernel that takes {', '.join(sorted(missing))} is being built")
-        return self.expr(variables or {})
+        if variables is None:
+            raise UndecidableError(f"no kernel that takes the dimensions of {self} is being built")
+        return self.expr(variables)
 
     def __repr__(self) -> str:
         """Write the normal form."""

@@ -26,8 +26,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
@@ -211,12 +212,12 @@ def packed_shapes(
 
 def build_packs(
     workload: PointwiseDepthwise, schedule: Schedule, target: CpuTarget
-) -> tuple[Callable[[str], PrimFunc], Callable[[str], PrimFunc]]:
+) -> tuple[partial[PrimFunc], partial[PrimFunc]]:
     """Return what builds the kernels (weight, packed) of both convolutions."""
     row = workload.row_product
     return (
-        lambda name: matmul.build_pack(row, schedule.product, target, name),
-        lambda name: depthwise.build_pack(workload.depthwise, name),
+        partial(matmul.build_pack, workload=row, schedule=schedule.product, target=target),
+        partial(depthwise.build_pack, w=workload.depthwise),
     )
 
 

@@ -57,7 +57,7 @@ class Parameter:
 def kernel(name: str, parameters: Sequence[Parameter], body: Callable[..., None]) -> PrimFunc:
     """Make the function `name` whose body is what `body(*buffers)` emits.
 
-    Its last parameters are an int64 for each dimension of the shapes, in order of their names.
+    Its last parameters are an int64 for each dimension of the shapes and of what is emitted, in order of their names.
 
     LLVM is told that no two parameters overlap, so that a tensor that an output overwrites must not be one of its own
     (`Parameter.lies_in`): both are then accesses to one parameter, which LLVM keeps in order.
@@ -67,26 +67,41 @@ def kernel(name: str, parameters: Sequence[Parameter], body: Callable[..., None]
             raise ValueError(
                 f"{name}: {p.name} of shape {p.shape} has more elements than 32-bit indices reach"
             )
-    names = sorted({dim.name for p in parameters for size in p.shape for dim in extent.dims(size)})
-    scalars = [tirx.Var(f"size_{dim}", "int64") for dim in names]
+    scalars = _Scalars()
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(name)
         T.func_attr({"global_symbol": name, "tirx.noalias": True, NO_INNER_BLOCKS: True})
-        if names:
-            T.func_attr(symbolic_attributes(names, [(p.shape, p.dtype) for p in parameters if not p.lies_in]))
-        with extent.bound({dim: T.cast(var, "int32") for dim, var in zip(names, scalars, strict=True)}):
+        with extent.bound(scalars):
             own = {
                 p.name: T.arg(p.name, unaligned_buffer(p.shape, p.dtype)) for p in parameters if not p.lies_in
             }
-            for var in scalars:
-                T.arg(var.name, var)
             body(
                 *(
                     reshaped(own[p.lies_in], p.shape, p.dtype) if p.lies_in else own[p.name]
                     for p in parameters
                 )
             )
-    return builder.get()
+    function = builder.get()
+    if not scalars:
+        return function
+    names = sorted(scalars)
+    params = [*function.params, *(scalars.parameters[dim] for dim in names)]
+    function = PrimFunc(params, function.body, function.ret_type, function.attrs)
+    tensors = [(p.shape, p.dtype) for p in parameters if not p.lies_in]
+    return function.with_attrs(symbolic_attributes(names, tensors))
+
+
+class _Scalars(dict[str, Value]):
+    """The values of the dimensions that a kernel asks for, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parameters: dict[str, tirx.Var] = {}
+
+    def __missing__(self, dim: str) -> Value:
+        self.parameters[dim] = tirx.Var(f"size_{dim}", "int64")
+        self[dim] = T.cast(self.parameters[dim], "int32")
+        return self[dim]
 
 
 def symbolic_attributes(
