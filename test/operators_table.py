@@ -85,6 +85,7 @@ REASONS = {
     "aten::__iand__": _WRITES,
     "aten::__ior__": _WRITES,
     "aten::__ixor__": _WRITES,
+    "aten::__interpolate": "in graphs of old versions alone; scripts of torch 2.13 have `aten::upsample_*`, which are converted",
     "prim::ImplicitTensorToNum": "torch 2.13 has no such operator",
     "prim::FusedConcat": "made by PyTorch's own fuser alone; `aten::cat` is converted",
 }

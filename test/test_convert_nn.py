@@ -208,11 +208,6 @@ def test_adaptive_pooling(data: Any) -> None:
         check(lambda t, p=pool: p(t[0], 1), x)
 
 
-def test_pooling_indices_are_refused() -> None:
-    with pytest.raises(NotConvertibleError, match="its indices are used"):
-        torch_tvm.to_relay(lambda t: F.max_pool2d(t, 2, return_indices=True), [torch.ones(1, 1, 4, 4)])
-
-
 @quick
 @given(data=st.data())
 def test_attention(data: Any) -> None:

@@ -62,10 +62,10 @@ std::string Describe(const c10::IValue& value) {
   if (IsNumber(value)) return std::string("a number of ") + c10::toString(*NumberType(value));
   if (value.isList()) return "a list of " + std::to_string(value.toListRef().size());
   if (!IsTensor(value)) return value.tagKind();
-  const TensorInfo info = InfoOf(value.toTensor());
-  std::string text = c10::toString(info.dtype) + std::string("(");
-  for (size_t i = 0; i < info.sizes.size(); ++i) {
-    text += (i == 0 ? "" : ", ") + std::to_string(info.sizes[i]);
+  const at::Tensor& tensor = value.toTensor();
+  std::string text = c10::toString(tensor.scalar_type()) + std::string("(");
+  for (int64_t i = 0; i < tensor.dim(); ++i) {
+    text += (i == 0 ? "" : ", ") + std::to_string(tensor.size(i));
   }
   return text + ")";
 }
