@@ -117,6 +117,17 @@ def raises(x: torch.Tensor) -> torch.Tensor:
     return x + 1
 
 
+def dictionary(x: torch.Tensor) -> torch.Tensor:
+    held = {"a": x}
+    for i in range(2):
+        held["a"] = held["a"] + i
+    return held["a"]
+
+
+def index_of_a_list(x: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+    return [x, x + 1, x + 2][int(n)]
+
+
 def raises_always(x: torch.Tensor) -> torch.Tensor:
     assert x.dim() == 3, "three dimensions"
     return x
@@ -140,9 +151,24 @@ def test_errors_that_depend_on_data_are_left_out() -> None:
         (appends, [X], r"aten::append.t: it changes a list in a branch or loop that depends on data"),
         (sizes, [X], r"a list of numbers, one of which is known only at run time"),
         (raises_always, [X], r"prim::RaiseException"),
+        (dictionary, [X], r"1 node does not convert to Relay:\nprim::DictConstruct"),
+        (
+            index_of_a_list,
+            [X, torch.tensor(1)],
+            r"an index or a number of elements that is known only at run time",
+        ),
         (lambda x: torch.nonzero(x).sum(), [X], r"aten::nonzero"),
     ],
-    ids=["grows", "branches_differ", "appends", "sizes", "raises_always", "nonzero"],
+    ids=[
+        "grows",
+        "branches_differ",
+        "appends",
+        "sizes",
+        "raises_always",
+        "dictionary",
+        "index_of_a_list",
+        "nonzero",
+    ],
 )
 def test_refusals(function: Callable[..., Any], inputs: list[Any], message: str) -> None:
     scripted = function if function.__name__ == "<lambda>" else torch.jit.script(function)

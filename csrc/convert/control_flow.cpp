@@ -379,6 +379,12 @@ bool ControlFlow::Generalise(const Node* node, Loop& loop) {
 void ControlFlow::EmitLoop(const Node* node, Loop& loop) {
   Evaluator& evaluator = builder_.evaluator();
   const Context context = builder_.ContextOf(node);
+  if (loop.leaves.empty()) {
+    for (size_t i = 0; i < loop.parameters.size(); ++i) {
+      evaluator.Set(node->outputs()[i], loop.parameters[i]);
+    }
+    return;
+  }
   const bool counts = loop.limit || !node->blocks()[0]->inputs()[0]->uses().empty();
   if (!loop.limit && !loop.condition) throw Refused("it never ends");
   std::vector<relay::Var> params;
@@ -449,6 +455,12 @@ bool ControlFlow::List(const Node* node) {
     const Node* made = node->input(0)->node();
     if (made->kind() != c10::prim::ListConstruct || made->owningBlock() != node->owningBlock()) {
       builder_.Refuse(node, "it changes a list in a branch or loop that depends on data");
+      return true;
+    }
+  }
+  for (const Value* input : node->inputs()) {
+    if (IsRunTimeNumber(input, builder_.evaluator().Get(input))) {
+      builder_.Refuse(node, "an index or a number of elements that is known only at run time");
       return true;
     }
   }

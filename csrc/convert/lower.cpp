@@ -260,6 +260,12 @@ void Lowering::LowerNode(const Node* node) {
   }
   std::vector<at::Tensor> fresh;
   for (const Value* output : node->outputs()) {
+    if (!evaluator_.Knows(output)) {
+      if (refusals_.empty() || refusals_.back().node != node) {
+        Refuse(node, "PyTorch cannot tell its result");
+      }
+      return;
+    }
     ForEachTensor(evaluator_.Get(output), [&](const at::Tensor& tensor) {
       if (tensor.is_meta() && !HasExpr(tensor) && !evaluator_.Known(tensor).defined()) {
         fresh.push_back(tensor);
