@@ -238,7 +238,7 @@ class Extent(ObjectConvertible):
             f"{self}, between {self.bounds[0]} and {self.bounds[1]}, must be a number here"
         )
 
-    __int__ = __index__
+    __int__ = __float__ = __index__
 
     # -- comparison --------------------------------------------------------------------------------
 
