@@ -18,9 +18,10 @@ constexpr size_t kFewestExamples = 4;
 // Each doubles the products that a number may depend on.
 constexpr int64_t kMostDimensions = 4;
 
-// Beside those that are compiled: neighbouring sizes, whose quotients say where strides of up to 32
-// round down.
+// Beside those that are compiled: the next smaller sizes, whose quotients say where strides of up
+// to 32 round down. A table, of positions for example, may have no larger ones.
 constexpr int64_t kNeighbours = 65;
+constexpr int64_t kSmallest = 2;
 
 using Rows = std::vector<std::vector<int64_t>>;
 
@@ -51,8 +52,6 @@ std::vector<c10::IValue> WithSizes(c10::ArrayRef<c10::IValue> inputs, const Size
   return result;
 }
 
-}  // namespace
-
 // What is computed, without its sizes, and these: all of them, so that values for which the
 // examples say nothing are noticed.
 relay::Skeleton SkeletonOf(const Lowered& lowered) {
@@ -60,6 +59,8 @@ relay::Skeleton SkeletonOf(const Lowered& lowered) {
   skeleton.sizes.insert(skeleton.sizes.end(), lowered.sizes.begin(), lowered.sizes.end());
   return skeleton;
 }
+
+}  // namespace
 
 struct SymbolicCompiled::Form {
   std::string relay;
@@ -109,7 +110,8 @@ SymbolicCompiled::SymbolicCompiled(const Source& source, c10::ArrayRef<c10::IVal
   }
   std::vector<int64_t> values = examples.front();
   for (int64_t step = 0; step < kNeighbours; ++step) {
-    for (int64_t& value : values) ++value;
+    for (int64_t& value : values) value = std::max(value - 1, kSmallest);
+    if (values == examples.back()) break;
     add(values, /*compiled=*/false);
   }
   Rows bounds(dimensions_.count());
