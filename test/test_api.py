@@ -89,6 +89,7 @@ def test_every_option_reaches_the_core() -> None:
         "winograd": "f2",
         "min_group_size": 7,
         "max_signatures": 3,
+        "max_static_signatures": 5,
     }
     torch_tvm.enable(**changed)  # type: ignore[arg-type]
     options = _C.get_options()

@@ -127,6 +127,7 @@ class Lowering : private Builder {
   std::vector<TensorInfo> input_infos_;
   std::vector<WeightSource> weights_;
   std::vector<OutputSource> outputs_;
+  std::vector<int64_t> sizes_;
   std::vector<Refusal> refusals_, runtime_refusals_;
   std::optional<Expr> refused_values_;  // whether one of runtime_refusals_ holds
   double flops_ = 0;
@@ -269,6 +270,7 @@ void Lowering::LowerNode(const Node* node) {
     ForEachTensor(evaluator_.Get(output), [&](const at::Tensor& tensor) {
       if (tensor.is_meta() && !HasExpr(tensor) && !evaluator_.Known(tensor).defined()) {
         fresh.push_back(tensor);
+        sizes_.insert(sizes_.end(), tensor.sizes().begin(), tensor.sizes().end());
       }
     });
   }
@@ -378,8 +380,13 @@ Lowered Lowering::Finish(std::vector<Expr> results) {
                         ? results[0]
                         : Expr(relay::Tuple(ffi::Array<Expr>(results.begin(), results.end())));
   relay::Function function(ffi::Array<relay::Var>(params.begin(), params.end()), body);
-  return {std::move(function),         std::move(inputs_),  std::move(input_infos_),
-          std::move(weights_),         std::move(outputs_), flops_,
+  return {std::move(function),
+          std::move(inputs_),
+          std::move(input_infos_),
+          std::move(weights_),
+          std::move(outputs_),
+          std::move(sizes_),
+          flops_,
           std::move(runtime_refusals_)};
 }
 

@@ -67,6 +67,7 @@ struct Lowered {
   std::vector<TensorInfo> input_infos;
   std::vector<WeightSource> weights;  // one for each weight parameter
   std::vector<OutputSource> outputs;  // one for each subgraph output
+  std::vector<int64_t> sizes;         // of all tensors that nodes give, in order
   double flops = 0;                   // of convolutions and matrix products, 2 for a multiply-add
   // What PyTorch raises an error for and kernels do not: see Context::RefuseIf.
   std::vector<Refusal> runtime_refusals;

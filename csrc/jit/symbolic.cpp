@@ -18,6 +18,11 @@ constexpr size_t kFewestExamples = 4;
 // Each doubles the products that a number may depend on.
 constexpr int64_t kMostDimensions = 4;
 
+// Beside those that are compiled: the next smaller sizes, whose quotients say where strides of up
+// to 32 round down. A table, of positions for example, may have no larger ones.
+constexpr int64_t kNeighbours = 65;
+constexpr int64_t kSmallest = 2;
+
 using Rows = std::vector<std::vector<int64_t>>;
 
 // Tensors without data that have these sizes, and their dimensions in memory as those at hand.
@@ -45,6 +50,14 @@ std::vector<c10::IValue> WithSizes(c10::ArrayRef<c10::IValue> inputs, const Size
     result.push_back(at::empty_strided(own, strides, options));
   }
   return result;
+}
+
+// What is computed, without its sizes, and these: all of them, so that values for which the
+// examples say nothing are noticed.
+relay::Skeleton SkeletonOf(const Lowered& lowered) {
+  relay::Skeleton skeleton = relay::SkeletonOf(lowered.function);
+  skeleton.sizes.insert(skeleton.sizes.end(), lowered.sizes.begin(), lowered.sizes.end());
+  return skeleton;
 }
 
 }  // namespace
@@ -76,23 +89,30 @@ SymbolicCompiled::SymbolicCompiled(const Source& source, c10::ArrayRef<c10::IVal
   ffi::Array<ffi::Any> functions;
   Rows examples, sizes;
   int64_t num_inputs = 0;
-  for (const auto& values : dimensions_.Examples(seen)) {
+  const auto add = [&](const std::vector<int64_t>& values, bool compiled) {
     try {
       const auto example = WithSizes(inputs, dimensions_.SizesAt(values));
       const Lowered lowered = convert::Lower(source.subgraph, example, Kinds(source));
-      relay::Skeleton skeleton = relay::SkeletonOf(lowered.function);
+      relay::Skeleton skeleton = SkeletonOf(lowered);
       auto form = std::make_shared<const Form>(lowered, std::move(skeleton.form));
       if (form_ != nullptr) form_->Require(*form);
       if (form_ == nullptr) form_ = std::move(form);
-      functions.push_back(lowered.function);
+      if (compiled) functions.push_back(lowered.function);
       examples.push_back(values);
       sizes.push_back(std::move(skeleton.sizes));
       num_inputs = static_cast<int64_t>(lowered.inputs.size());
     } catch (const convert::NotConvertible&) {  // sizes that the model does not take
     }
-  }
+  };
+  for (const auto& values : dimensions_.Examples(seen)) add(values, /*compiled=*/true);
   if (examples.size() < kFewestExamples) {
     throw NotSymbolic("too few sizes near those of the calls can be converted");
+  }
+  std::vector<int64_t> values = examples.front();
+  for (int64_t step = 0; step < kNeighbours; ++step) {
+    for (int64_t& value : values) value = std::max(value - 1, kSmallest);
+    if (values == examples.back()) break;
+    add(values, /*compiled=*/false);
   }
   Rows bounds(dimensions_.count());
   for (const Sizes& each : seen) {
@@ -125,7 +145,7 @@ std::unique_ptr<const CompiledPlan> SymbolicCompiled::At(const Source& source,
   if (!values) throw NotSymbolic("sizes that differ in another way than those before");
   if (!(*plan_)->Covers(*values)) throw NotSymbolic("sizes out of the bounds of its kernels");
   const Lowered lowered = convert::Lower(source.subgraph, inputs, Kinds(source));
-  relay::Skeleton skeleton = relay::SkeletonOf(lowered.function);
+  relay::Skeleton skeleton = SkeletonOf(lowered);
   form_->Require(Form(lowered, std::move(skeleton.form)));
   if (!(*plan_)->HasSizes(*values, skeleton.sizes)) {
     throw NotSymbolic("sizes from which others follow in another way than from those before");

@@ -7,11 +7,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
-from torch_tvm.kernels.extent import Dim, Size
+from torch_tvm.kernels.extent import Dim, Extent, Size
 
 # Of a dimension in one product (the scores of attention have the square of a length), and of the product.
 _MOST_OF_ONE = 2
 _MOST_OF_ALL = 3
+# Strides halve sizes, again and again; a few examples could be explained by other divisors as well.
+_DIVISORS = (2, 4, 8, 16, 32, 64, 3, 5, 6, 7, 9, 10, 12, 14, 24, 28, 48)
+# Sizes of tensors that products are formed of; more take long and explain nothing more.
+_MOST_KNOWN = 24
 
 
 class NoFitError(ValueError):
@@ -31,16 +35,26 @@ class Fitter:
         The dimensions.
     examples
         Their values in each example, by name.
+    known
+        What certain numbers are: sizes of which products may occur.
     """
 
-    def __init__(self, dims: Sequence[Dim], examples: Sequence[Mapping[str, int]]) -> None:
+    def __init__(
+        self,
+        dims: Sequence[Dim],
+        examples: Sequence[Mapping[str, int]],
+        known: Mapping[tuple[int, ...], Size] | None = None,
+    ) -> None:
         self._products = [
             (product, [product_of(example, product) for example in examples])
             for product in _products([dim.name for dim in dims])
         ]
         self._extents = {dim.name: dim.extent for dim in dims}
+        self._values = {dim.name: [example[dim.name] for example in examples] for dim in dims}
         self._count = len(examples)
-        self._known: dict[tuple[int, ...], Size] = {}
+        self._known: dict[tuple[int, ...], Size] = dict(known or {})
+        parts = [(size, numbers) for numbers, size in self._known.items() if isinstance(size, Extent)]
+        self._parts = parts[:_MOST_KNOWN]
 
     def fit(self, numbers: Sequence[int]) -> Size:
         """Return what gives these numbers in the examples.
@@ -76,22 +90,47 @@ class Fitter:
             if factors is not None:
                 yield self._expression({first[0]: factors[0], second[0]: factors[1]})
         yield from self._quotients(numbers)
+        yield from self._products_of_parts(numbers)
 
     def _quotients(self, numbers: tuple[int, ...]) -> Iterator[Size]:
         """Yield (product + a) // d: a size that strides or tiles divide."""
         for product, values in self._products:
-            for divisor in range(2, 65):
+            for divisor in _DIVISORS:
                 # n <= (v + a) / d < n + 1 bounds a from both sides in each example.
                 least = max(n * divisor - v for v, n in zip(values, numbers, strict=True))
                 most = min(n * divisor + divisor - 1 - v for v, n in zip(values, numbers, strict=True))
                 if least == most:
                     yield (self._expression({product: 1}) + least) // divisor
 
+    def _products_of_parts(self, numbers: tuple[int, ...]) -> Iterator[Size]:
+        """Yield x * part + y and x * part * part + y of sizes that are known, such as those of images; with a batch too."""
+        dims = [(extent, self._values[name]) for name, extent in self._extents.items()]
+        ones: tuple[Size, Sequence[int]] = (1, [1] * self._count)
+        for (a, p), (b, q) in itertools.combinations_with_replacement([ones, *self._parts], 2):
+            for c, r in [ones, *dims]:
+                values = [x * y * z for x, y, z in zip(p, q, r, strict=True)]
+                factors = _solve(values, ones[1], numbers)
+                if factors is not None:
+                    yield factors[0] * (a * b * c) + factors[1]
+
     def _expression(self, terms: Mapping[tuple[str, ...], int]) -> Size:
         total: Size = 0
         for product, factor in terms.items():
             total = total + math.prod((self._extents[name] for name in product), start=factor)
         return total
+
+    @property
+    def known(self) -> Mapping[tuple[int, ...], Size]:
+        """What the numbers are that were fitted so far."""
+        return self._known
+
+
+def known_of_fewer(known: Mapping[tuple[int, ...], Size], count: int) -> dict[tuple[int, ...], Size]:
+    """Return what is known of the first `count` examples, where these tell it apart."""
+    found: dict[tuple[int, ...], list[Size]] = {}
+    for numbers, size in known.items():
+        found.setdefault(numbers[:count], []).append(size)
+    return {numbers: sizes[0] for numbers, sizes in found.items() if len(sizes) == 1}
 
 
 def product_of(values: Mapping[str, int], names: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from torch_tvm.runtime import usable_cpus
 from torch_tvm.symbolic_plan import ExtentCode, SymbolicPlan, SymbolicPlanDescription
 
 from .choices import Choices
-from .fit import Fitter
+from .fit import Fitter, known_of_fewer
 from .generalise import generalise_launches, same_constants
 from .launch import Argument, Kernel, Launch
 from .memory import lifetimes, plan_arena, plan_packed
@@ -113,11 +113,12 @@ def lower_symbolic(
     num_inputs, input_orders, output_orders, options
         As of `torch_tvm.compiler.pipeline.lower_function`; the same for all examples.
     examples
-        The values of the dimensions in each example. What is chosen for speed is chosen for the first one.
+        The values of the dimensions in each example, then in more cases of which only the sizes are given. What is
+        chosen for speed is chosen for the first one.
     seen
         The smallest and largest value of each dimension so far.
     sizes
-        The numbers in each Relay function, in a fixed order.
+        The numbers in each Relay function and the sizes of all that it computes, in a fixed order.
 
     Raises
     ------
@@ -188,8 +189,11 @@ def _make_plan(
         for i, ((least, most), hint) in enumerate(zip(bounds, examples[0], strict=True))
     ]
     names = [dim.name for dim in dims]
-    fitter = Fitter(dims, [dict(zip(names, example, strict=True)) for example in examples])
-    relay_sizes = [fitter.fit(numbers) for numbers in zip(*sizes, strict=True)]
+    values = [dict(zip(names, example, strict=True)) for example in examples]
+    everywhere = Fitter(dims, values)
+    relay_sizes = [everywhere.fit(numbers) for numbers in zip(*sizes, strict=True)]
+    count = len(programs)
+    fitter = Fitter(dims, values[:count], known_of_fewer(everywhere.known, count))
     launches = generalise_launches([program.launches for program in programs], fitter)
     constants = same_constants([program.constants for program in programs])
     first = programs[0]
