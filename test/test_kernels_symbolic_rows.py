@@ -15,8 +15,8 @@ from torch_tvm.kernels.extent import Dim
 from torch_tvm.kernels.nest import Schedule
 from torch_tvm.kernels.target import CpuTarget
 
-S, B = (dim.extent for dim in (Dim("s", 2, 1300, hint=128), Dim("b", 2, 9, hint=4)))
-VALUES = [*grid(b=[2, 9], s=[2, 7, 15, 16, 17, 31, 64, 65, 127, 130]), *grid(b=[3], s=[1023, 1300])]
+S, B = (dim.extent for dim in (Dim("s", 2, 1023, hint=128), Dim("b", 2, 9, hint=4)))
+VALUES = [*grid(b=[2], s=[2, 7, 15, 16, 17, 31, 64, 127]), *grid(b=[9], s=[65, 130]), {"b": 2, "s": 1023}]
 
 
 def case(
@@ -68,9 +68,8 @@ def test_softmax(target: str) -> None:
     check(cases, VALUES, cpu)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_normalization(target: str) -> None:
-    cpu = get_target(target)
+def test_normalization() -> None:
+    cpu = get_target(TARGETS[0])
     cases = {
         "tokens": case(
             normalization,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -17,8 +16,10 @@ from typing import Any, Union
 import tvm
 from tvm.runtime import ObjectConvertible
 
+from torch_tvm.kernels import polynomial
+from torch_tvm.kernels.polynomial import Monomial, Terms
+
 Size = Union[int, "Extent"]
-Monomial = tuple[Union["Dim", "Quotient"], ...]  # sorted; () is 1
 
 # The variables of the kernel that is being built, by the names of their dimensions.
 _variables: ContextVar[Mapping[str, Any]] = ContextVar("variables")
@@ -146,7 +147,7 @@ class Extent(ObjectConvertible):
     `bound`.
     """
 
-    terms: tuple[tuple[Monomial, int], ...]
+    terms: Terms
 
     # -- arithmetic --------------------------------------------------------------------------------
 
@@ -154,7 +155,7 @@ class Extent(ObjectConvertible):
         """Add an int, an extent or a TIR expression."""
         if not isinstance(other, (int, Extent)):
             return self.asobject() + other
-        return _make(_sum(self.terms, _terms(other)))
+        return _make(polynomial.add(self.terms, _terms(other)))
 
     def __radd__(self, other: Any) -> Any:
         """Add to an int or a TIR expression."""
@@ -182,11 +183,7 @@ class Extent(ObjectConvertible):
         """Multiply with an int, an extent or a TIR expression."""
         if not isinstance(other, (int, Extent)):
             return self.asobject() * other
-        found: dict[Monomial, int] = {}
-        for (a, x), (b, y) in itertools.product(self.terms, _terms(other)):
-            atoms = tuple(sorted((*a, *b), key=str))
-            found[atoms] = found.get(atoms, 0) + x * y
-        return _make(found)
+        return _make(polynomial.multiply(self.terms, _terms(other)))
 
     def __rmul__(self, other: Any) -> Any:
         """Multiply with an int or a TIR expression."""
@@ -238,7 +235,7 @@ class Extent(ObjectConvertible):
             f"{self}, between {self.bounds[0]} and {self.bounds[1]}, must be a number here"
         )
 
-    __int__ = __index__
+    __int__ = __float__ = __index__
 
     # -- comparison --------------------------------------------------------------------------------
 
@@ -337,15 +334,7 @@ class Extent(ObjectConvertible):
 
     def __repr__(self) -> str:
         """Write the normal form."""
-
-        def term(atoms: Monomial, factor: int) -> str:
-            factors = [str(atom) for atom in atoms]
-            if not factors or factor not in (1, -1):
-                factors.insert(0, str(abs(factor)))
-            return ("- " if factor < 0 else "+ ") + "*".join(factors)
-
-        text = " ".join(term(*each) for each in reversed(self.terms))
-        return text[2:] if text.startswith("+") else f"-{text[2:]}"
+        return polynomial.text(self.terms)
 
 
 _LOWEST = -(2**63)
@@ -406,13 +395,11 @@ def greatest_of(a: Size, b: Size) -> Size:
 # -- normal form -------------------------------------------------------------------------------------
 
 
-def _order(atoms: Monomial) -> tuple[int, list[str]]:
-    return len(atoms), [str(atom) for atom in atoms]
-
-
 def _make(terms: Mapping[Monomial, int]) -> Size:
     """Return the sum of terms, a number if it is one."""
-    kept = sorted(((atoms, factor) for atoms, factor in terms.items() if factor), key=lambda t: _order(t[0]))
+    kept = sorted(
+        ((atoms, factor) for atoms, factor in terms.items() if factor), key=lambda t: polynomial.order(t[0])
+    )
     if not kept:
         return 0
     if len(kept) == 1 and not kept[0][0]:
@@ -423,15 +410,8 @@ def _make(terms: Mapping[Monomial, int]) -> Size:
     return made
 
 
-def _terms(size: Size) -> tuple[tuple[Monomial, int], ...]:
+def _terms(size: Size) -> Terms:
     return size.terms if isinstance(size, Extent) else (((), int(size)),)
-
-
-def _sum(*parts: tuple[tuple[Monomial, int], ...]) -> dict[Monomial, int]:
-    found: dict[Monomial, int] = {}
-    for atoms, factor in itertools.chain(*parts):
-        found[atoms] = found.get(atoms, 0) + factor
-    return found
 
 
 def _divided(numerator: Extent, divisor: int) -> Size:
@@ -499,15 +479,15 @@ def _exact_quotient(numerator: Extent, divisor: Extent) -> Size | None:
 
 
 @functools.lru_cache(maxsize=65536)
-def _extent_bounds(terms: tuple[tuple[Monomial, int], ...]) -> tuple[int, int]:
+def _extent_bounds(terms: Terms) -> tuple[int, int]:
     """Bounds of an expression, its quotients first as independent values, then each together with its remainder."""
-    low, high = _polynomial_bounds(terms)
+    low, high = polynomial.bounds(terms)
     for atoms, factor in terms:
         if len(atoms) != 1 or not isinstance(atoms[0], Quotient):
             continue
         # d times the whole, in which factor * d * (n // d) = factor * (n - n % d)
         quotient, divisor = atoms[0], atoms[0].divisor
-        others = _make(_sum(terms, ((atoms, -factor),))) * divisor + quotient.numerator * factor
+        others = _make(polynomial.add(terms, ((atoms, -factor),))) * divisor + quotient.numerator * factor
         remainder = sorted((0, -factor * (divisor - 1)))
         own = _bounds(others)
         low = max(low, -(-(own[0] + remainder[0]) // divisor))
@@ -517,45 +497,3 @@ def _extent_bounds(terms: tuple[tuple[Monomial, int], ...]) -> tuple[int, int]:
 
 def _bounds(size: Size) -> tuple[int, int]:
     return _extent_bounds(size.terms) if isinstance(size, Extent) else (int(size), int(size))
-
-
-def _polynomial_bounds(terms: tuple[tuple[Monomial, int], ...]) -> tuple[int, int]:
-    """Bounds of a polynomial: at the bounds of each atom in which it is linear or monotonic, else of each term alone."""
-    atom = next((atom for atoms, _ in terms for atom in atoms), None)
-    if atom is None:
-        total = sum(factor for _, factor in terms)
-        return total, total
-    slope = _sum(
-        *(((_without(atoms, atom), factor * atoms.count(atom)),) for atoms, factor in terms if atom in atoms)
-    )
-    linear = all(atom not in atoms for atoms in slope)
-    low, high = (0, 0) if linear else _polynomial_bounds(tuple(slope.items()))
-    if linear or low >= 0 or high <= 0:
-        ends = [_polynomial_bounds(_at(terms, atom, value)) for value in atom.bounds]
-        return min(end[0] for end in ends), max(end[1] for end in ends)
-    each = [_term_bounds(atoms, factor) for atoms, factor in terms]
-    return sum(e[0] for e in each), sum(e[1] for e in each)
-
-
-def _without(atoms: Monomial, atom: Dim | Quotient) -> Monomial:
-    position = atoms.index(atom)
-    return (*atoms[:position], *atoms[position + 1 :])
-
-
-def _at(
-    terms: tuple[tuple[Monomial, int], ...], atom: Dim | Quotient, value: int
-) -> tuple[tuple[Monomial, int], ...]:
-    """Give an atom a value."""
-    replaced = (
-        ((tuple(a for a in atoms if a != atom), factor * value ** atoms.count(atom)),)
-        for atoms, factor in terms
-    )
-    return tuple(_sum(*replaced).items())
-
-
-def _term_bounds(atoms: Monomial, factor: int) -> tuple[int, int]:
-    low = high = factor
-    for atom in atoms:
-        products = [a * b for a, b in itertools.product((low, high), atom.bounds)]
-        low, high = min(products), max(products)
-    return low, high

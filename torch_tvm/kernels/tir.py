@@ -18,7 +18,7 @@ from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T
 
 from torch_tvm.kernels import extent
-from torch_tvm.kernels.extent import Extent, Size
+from torch_tvm.kernels.extent import Extent, Size, UndecidableError
 
 Buffer = Any
 Index = Any  # int or PrimExpr
@@ -52,6 +52,12 @@ class Parameter:
     shape: tuple[int, ...]
     dtype: str
     lies_in: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a symbolic tensor that may have more elements than indices reach: narrower bounds may do."""
+        least, most = extent.bounds(math.prod(self.shape))
+        if least <= _MOST_ELEMENTS < most:
+            raise UndecidableError(f"{self.name} of shape {self.shape} may have up to {most} elements")
 
 
 def kernel(name: str, parameters: Sequence[Parameter], body: Callable[..., None]) -> PrimFunc:
