@@ -21,6 +21,9 @@ bool IsPrime(int64_t number) {
   return number > 1;
 }
 
+// A size that strides of 2 to 32 round differently than most: it leaves one element of each.
+constexpr int64_t kStrides = 32;
+
 // A prime number near `about`, preferably below it, that is not among `used`.
 int64_t PrimeNear(int64_t about, const std::set<int64_t>& used) {
   for (int64_t number = about; number >= kSmallestPrime; --number) {
@@ -93,7 +96,10 @@ std::vector<std::vector<int64_t>> Dimensions::Examples(const std::vector<Sizes>&
     for (int64_t dim = 0; dim < count(); ++dim) {
       int64_t largest = kSmall;
       for (const auto& each : called) largest = std::max(largest, each[dim]);
-      values.push_back(PrimeNear(static_cast<int64_t>(part * static_cast<double>(largest)), used));
+      const auto about = static_cast<int64_t>(part * static_cast<double>(largest));
+      const int64_t uneven = (about - 1) / kStrides * kStrides + 1;
+      const bool rounds = part == kParts[0] && uneven > kStrides && used.count(uneven) == 0;
+      values.push_back(rounds ? uneven : PrimeNear(about, used));
       used.insert(values.back());
     }
     examples.push_back(std::move(values));

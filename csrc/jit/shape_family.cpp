@@ -89,6 +89,8 @@ std::shared_ptr<const Compiled> ShapeFamily::Get(const Source& source,
       return result;
     } catch (const NotSymbolic& refused) {
       reason = refused.what();
+    } catch (const tvm::ffi::Error& error) {
+      reason = error.kind() + ": " + FirstLine(error.message());
     }
     lock.lock();
     if (last || attempts_ >= kMostAttempts || symbolic != symbolic_) break;

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
-from torch_tvm.kernels.extent import Dim, Extent, Size
+from torch_tvm.kernels.extent import Dim, Extent, Size, evaluate
 
 # Of a dimension in one product (the scores of attention have the square of a length), and of the product.
 _MOST_OF_ONE = 2
@@ -37,6 +37,8 @@ class Fitter:
         Their values in each example, by name.
     known
         What certain numbers are: sizes of which products may occur.
+    others
+        Values for which expressions of one number have to agree too; where they do not, none is taken.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class Fitter:
         dims: Sequence[Dim],
         examples: Sequence[Mapping[str, int]],
         known: Mapping[tuple[int, ...], Size] | None = None,
+        others: Sequence[Mapping[str, int]] = (),
     ) -> None:
+        self._others = others
         self._products = [
             (product, [product_of(example, product) for example in examples])
             for product in _products([dim.name for dim in dims])
@@ -72,6 +76,8 @@ class Fitter:
         if key not in self._known:
             found = next(self._candidates(key), None)
             if found is None:
+                found = self._agreed(self._products_of_parts(key))
+            if found is None:
                 raise NoFitError(f"{list(key)} is no expression of the sizes that differ")
             self._known[key] = found
         return self._known[key]
@@ -90,7 +96,6 @@ class Fitter:
             if factors is not None:
                 yield self._expression({first[0]: factors[0], second[0]: factors[1]})
         yield from self._quotients(numbers)
-        yield from self._products_of_parts(numbers)
 
     def _quotients(self, numbers: tuple[int, ...]) -> Iterator[Size]:
         """Yield (product + a) // d: a size that strides or tiles divide."""
@@ -101,6 +106,15 @@ class Fitter:
                 most = min(n * divisor + divisor - 1 - v for v, n in zip(values, numbers, strict=True))
                 if least == most:
                     yield (self._expression({product: 1}) + least) // divisor
+
+    def _agreed(self, candidates: Iterator[Size]) -> Size | None:
+        """Return the first of some expressions, None if there is none or they are not the same for other values."""
+        first = next(candidates, None)
+        expected = [evaluate(first, values) for values in self._others] if first is not None else []
+        for candidate in candidates:
+            if [evaluate(candidate, values) for values in self._others] != expected:
+                return None
+        return first
 
     def _products_of_parts(self, numbers: tuple[int, ...]) -> Iterator[Size]:
         """Yield x * part + y and x * part * part + y of sizes that are known, such as those of images; with a batch too."""

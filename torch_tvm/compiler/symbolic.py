@@ -28,10 +28,9 @@ from .relay_to_relax import Orders
 
 _logger = logging.getLogger("torch_tvm")
 
-# Sizes of one element have kernels of their own (broadcasts), and none is no work at all.
-_LEAST = 2
-# A kernel whose tiles are wider than the smallest sizes may be one for sizes from here on.
-_LEAST_OF_TILES = 16
+# Sizes of one element have kernels of their own (broadcasts), and none is no work at all. A kernel may be one for sizes
+# from its tiles on (16), a network of strides for images that leave its last layer more than a pixel (64).
+_LEAST = (2, 16, 64)
 # Larger sizes than those that were seen are likely to come, but not arbitrarily larger ones.
 _GROWTH = 4
 
@@ -83,7 +82,7 @@ def bounds_to_try(
         for _, most in seen
     ]
     tried = set()
-    for start in (_LEAST, _LEAST_OF_TILES):
+    for start in (*_LEAST, max(least for least, _ in seen)):
         for k in range(max(map(len, largest))):
             bounds = [
                 (min(start, least), tops[min(k, len(tops) - 1)])
@@ -193,7 +192,7 @@ def _make_plan(
     everywhere = Fitter(dims, values)
     relay_sizes = [everywhere.fit(numbers) for numbers in zip(*sizes, strict=True)]
     count = len(programs)
-    fitter = Fitter(dims, values[:count], known_of_fewer(everywhere.known, count))
+    fitter = Fitter(dims, values[:count], known_of_fewer(everywhere.known, count), values[count:])
     launches = generalise_launches([program.launches for program in programs], fitter)
     constants = same_constants([program.constants for program in programs])
     first = programs[0]
