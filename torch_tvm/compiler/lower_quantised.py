@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 from torch_tvm.kernels import conv_algorithm, matmul, quads
 from torch_tvm.kernels.expression import identity
@@ -48,21 +49,21 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         "int32",
         quads=True,
     )
-    schedule = matmul.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(matmul.default_schedule, workload, lowerer.target, lowerer.threads)
     if packed:
         b = lowerer.packed(
             "pack_quantised_matmul",
             (workload.b, workload.n, schedule),
             [b],
             matmul.packed_shape(workload, schedule),
-            lambda name: matmul.build_pack(workload, schedule, lowerer.target, name),
+            partial(matmul.build_pack, workload=workload, schedule=schedule, target=lowerer.target),
             packing=True,
         )
     lowerer.launch_anchor(
         group,
         group_name(group),
         (workload, schedule),
-        lambda name, epilogue: matmul.build(workload, schedule, lowerer.target, name, epilogue),
+        partial(matmul.build, workload=workload, schedule=schedule, target=lowerer.target),
         [a, b],
         flops=float(quads.BYTES * workload.flops),
     )
@@ -99,20 +100,20 @@ def _lower_conv2d(lowerer: Lowerer, group: Group) -> None:
     workload = dataclasses.replace(
         lower_conv.workload_of(node), channels=source.shape[-1], dtype="int32", quads=True
     )
-    schedule = conv_algorithm.choose(workload, lowerer.target, lowerer.threads, "off")
+    schedule = lowerer.choose(conv_algorithm.choose, workload, lowerer.target, lowerer.threads, "off")
     packed = lowerer.packed(
         "pack_quantised_conv2d",
         (workload.weight_shape, schedule),
         [_filters_in_quads(lowerer, weight)],
         conv_algorithm.packed_shape(workload, schedule),
-        lambda name: conv_algorithm.build_pack(workload, schedule, lowerer.target, name),
+        partial(conv_algorithm.build_pack, workload=workload, schedule=schedule, target=lowerer.target),
         packing=weight.weight_only,
     )
     lowerer.launch_anchor(
         group,
         group_name(group),
         (workload, schedule),
-        lambda name, epilogue: conv_algorithm.build(workload, schedule, lowerer.target, name, epilogue),
+        partial(conv_algorithm.build, workload=workload, schedule=schedule, target=lowerer.target),
         [source, packed],
         flops=float(quads.BYTES * workload.flops),
     )

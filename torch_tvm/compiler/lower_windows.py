@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch_tvm.kernels import window_maximum
 
 from .fusion import Group
@@ -27,11 +29,11 @@ def _supports(node: Node) -> bool:
 def _lower(lowerer: Lowerer, group: Group) -> None:
     node = group.root
     workload = _workload(node)
-    schedule = window_maximum.default_schedule(workload, lowerer.target, lowerer.threads)
+    schedule = lowerer.choose(window_maximum.default_schedule, workload, lowerer.target, lowerer.threads)
     lowerer.launch(
         "window_maximum",
         (workload, schedule),
-        lambda name: window_maximum.build(workload, schedule, name),
+        partial(window_maximum.build, w=workload, schedule=schedule),
         [lowerer.argument(arg) for arg in node.args],
         [Argument(lowerer.storage(t), workload.result, t.dtype) for t in node.outputs],
         packing=group.weight_only,
