@@ -200,8 +200,31 @@ def test_gradients_flow_through_a_plan_for_all_sizes() -> None:
 
 
 def test_images_of_many_sizes() -> None:
-    def function(x: Tensor) -> Tensor:
-        return torch.sigmoid(x).mean((2, 3)) * 2
-
-    run_sizes(function, lambda n: (torch.randn(2, 3, n, n + 1),), lengths(10, least=5))
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(8, 8, 3, 1, 1),
+        nn.AdaptiveAvgPool2d(1),
+    ).eval()
+    run_sizes(model, lambda n: (torch.randn(2, 3, n, n + 1),), lengths(12, least=40, most=200))
     assert torch_tvm.stats()["compiled"] == STATIC + 1
+    assert torch_tvm.stats()["fallbacks"] == 0
+
+
+def test_threads_with_many_sizes_share_one_plan() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def call(n: int) -> None:
+        inputs = three(n, 3)
+        with torch.no_grad():
+            same(traced(*inputs), muladd(*inputs))
+
+    with torch_tvm.enabled(max_static_signatures=1, min_group_size=1):
+        traced = trace(muladd, *three(5, 3))
+        call(5)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(call, lengths(30)))
+    assert torch_tvm.stats()["compiled"] == 2
+    assert torch_tvm.stats()["fallbacks"] == 0

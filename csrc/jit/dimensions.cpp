@@ -21,7 +21,7 @@ bool IsPrime(int64_t number) {
   return number > 1;
 }
 
-// A size that strides of 2 to 32 round differently than most: it leaves one element of each.
+// Two sizes that strides of 2 to 32 round in ways of their own: they leave one element, and none.
 constexpr int64_t kStrides = 32;
 
 // A prime number near `about`, preferably below it, that is not among `used`.
@@ -97,9 +97,10 @@ std::vector<std::vector<int64_t>> Dimensions::Examples(const std::vector<Sizes>&
       int64_t largest = kSmall;
       for (const auto& each : called) largest = std::max(largest, each[dim]);
       const auto about = static_cast<int64_t>(part * static_cast<double>(largest));
-      const int64_t uneven = (about - 1) / kStrides * kStrides + 1;
-      const bool rounds = part == kParts[0] && uneven > kStrides && used.count(uneven) == 0;
-      values.push_back(rounds ? uneven : PrimeNear(about, used));
+      const int64_t left = part == kParts.front() ? 1 : 0;
+      const int64_t special = (about - left) / kStrides * kStrides + left;
+      const bool taken = (left == 1 || part == kParts.back()) && special > kStrides;
+      values.push_back(taken && used.count(special) == 0 ? special : PrimeNear(about, used));
       used.insert(values.back());
     }
     examples.push_back(std::move(values));

@@ -41,7 +41,8 @@ class Dimensions {
   Sizes SizesAt(const std::vector<int64_t>& values) const;
 
   // Values for which the subgraph is compiled to see what depends on them: those of a call, then
-  // prime numbers of about the same size, which nothing divides by chance.
+  // primes of about the same size, which nothing divides by chance, and two that strides round in
+  // ways of their own.
   std::vector<std::vector<int64_t>> Examples(const std::vector<Sizes>& seen) const;
 
  private:

@@ -400,7 +400,13 @@ def count(job: Job) -> int:
 
 def run_job(job: Job) -> Iterator[int | Outcome]:
     """Give the number of the job's samples and the outcome of each: the runner of the pool."""
-    torch_tvm.enable(min_group_size=1, guard=False, compile_process=False, max_signatures=MAX_SIGNATURES)
+    torch_tvm.enable(
+        min_group_size=1,
+        guard=False,
+        compile_process=False,
+        max_signatures=MAX_SIGNATURES,
+        max_static_signatures=MAX_SIGNATURES,
+    )
     logging.getLogger("torch_tvm").setLevel(logging.CRITICAL)  # reasons are counted, not told
     entry, dtype = entries()[job.entry], getattr(torch, job.dtype)
     with warnings.catch_warnings(), torch.no_grad():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,7 @@ def lower_symbolic(
     trials = list(bounds_to_try([(least, most) for least, most in seen], same))
     for number, bounds in enumerate(trials):
         try:
-            build = lambda: _make_plan(name, programs, examples, sizes, bounds)  # noqa: B023,E731
-            plan = stages.run("kernels", build)
+            plan = stages.run("kernels", partial(_make_plan, name, programs, examples, sizes, bounds))
             break
         except UndecidableError:
             if number == len(trials) - 1:
