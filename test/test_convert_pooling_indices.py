@@ -28,9 +28,9 @@ def pooled(monkeypatch: pytest.MonkeyPatch) -> list[window_maximum.WindowMaximum
     found: list[window_maximum.WindowMaximum] = []
     build = window_maximum.build
 
-    def recorded(workload: window_maximum.WindowMaximum, *rest: Any) -> Any:
+    def recorded(*, workload: window_maximum.WindowMaximum, **rest: Any) -> Any:
         found.append(workload)
-        return build(workload, *rest)
+        return build(workload=workload, **rest)
 
     monkeypatch.setattr(window_maximum, "build", recorded)
     assert pipeline.passes.WINDOWS

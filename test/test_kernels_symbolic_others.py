@@ -151,7 +151,7 @@ def test_pointwise_and_depthwise() -> None:
     shapes = pointwise_depthwise.packed_shapes(workload, schedule)
     builders = pointwise_depthwise.build_packs(workload, schedule, cpu)
     both = [
-        packed(build("pack"), shape, [weight.reshape(parameter)], cpu)
+        packed(build(name="pack"), shape, [weight.reshape(parameter)], cpu)
         for build, shape, weight, parameter in zip(
             builders, shapes, weights, ((40, 8), (40, 1, 3, 3)), strict=True
         )

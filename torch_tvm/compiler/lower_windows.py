@@ -33,7 +33,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     lowerer.launch(
         "window_maximum",
         (workload, schedule),
-        partial(window_maximum.build, w=workload, schedule=schedule),
+        partial(window_maximum.build, workload=workload, schedule=schedule),
         [lowerer.argument(arg) for arg in node.args],
         [Argument(lowerer.storage(t), workload.result, t.dtype) for t in node.outputs],
         packing=group.weight_only,

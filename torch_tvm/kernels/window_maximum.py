@@ -140,22 +140,22 @@ def default_schedule(w: WindowMaximum, target: CpuTarget, threads: int) -> Sched
     return Schedule(lanes, min(rows, task_count(rows * elements * per_row, threads)))
 
 
-def build(w: WindowMaximum, schedule: Schedule, name: str) -> PrimFunc:
+def build(workload: WindowMaximum, schedule: Schedule, name: str) -> PrimFunc:
     """Build the kernel `name`(data, tables..., largest, numbers); tables are int32, numbers int64."""
     parameters = [
-        tir.Parameter("data", w.shape, w.dtype),
-        *(tir.Parameter(f"table{d}", pair, "int32") for d, pair in enumerate(w.windows)),
-        tir.Parameter("largest", w.result, w.dtype),
-        tir.Parameter("numbers", w.result, "int64"),
+        tir.Parameter("data", workload.shape, workload.dtype),
+        *(tir.Parameter(f"table{d}", pair, "int32") for d, pair in enumerate(workload.windows)),
+        tir.Parameter("largest", workload.result, workload.dtype),
+        tir.Parameter("numbers", workload.result, "int64"),
     ]
 
     def body(*buffers: Any) -> None:
         memories = [views.flat(b, p.shape, p.dtype) for b, p in zip(buffers, parameters, strict=True)]
-        rows = math.prod(w.result[:-1])
+        rows = math.prod(workload.result[:-1])
         with tir.loop(schedule.tasks, parallel=schedule.tasks > 1) as task:
             bounds = task * rows // schedule.tasks, (task + 1) * rows // schedule.tasks
             with tir.loop_between(*bounds) as row:
-                _Row(w, memories, row).emit(schedule.lanes)
+                _Row(workload, memories, row).emit(schedule.lanes)
 
     return tir.kernel(name, parameters, body)
 
