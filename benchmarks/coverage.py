@@ -175,7 +175,11 @@ def cover(model: str) -> Coverage:
         result.flop_count = _flops(_profile(lambda: network(*x)))
     if result.difference > TOLERANCE:
         result.outcome = "wrong"
-    result.groups, result.refusals = stats["groups"], stats["fallback_reasons"]
+    packages = f"{Path(torch.__file__).parents[1]}{os.sep}"
+    result.groups = stats["groups"]
+    result.refusals = {
+        reason.replace(packages, ""): count for reason, count in stats["fallback_reasons"].items()
+    }
     result.nodes = _share_of_nodes(graph)
     result.flops = 1.0 - _flops(events) / max(result.flop_count, 1.0)
     times = [(event.name.startswith("tvm::"), event.self_cpu_time_total) for event in events]
