@@ -78,15 +78,14 @@ bool IsPrivatePart(const Value* value) {
 // Operators whose result has the dtype and the sizes of their first argument, or that raise.
 bool KeepsDtypeAndSizes(const Node* node) {
   static const std::unordered_set<std::string_view> names = {
-      "aten::relu",         "aten::relu6",       "aten::hardtanh",   "aten::hardswish",
-      "aten::hardsigmoid",  "aten::silu",        "aten::mish",       "aten::elu",
-      "aten::selu",         "aten::celu",        "aten::leaky_relu", "aten::gelu",
-      "aten::threshold",    "aten::neg",         "aten::ceil",       "aten::floor",
-      "aten::round",        "aten::trunc",       "aten::frac",       "aten::sign",
-      "aten::bitwise_not",  "aten::zeros_like",  "aten::full_like",  "aten::normal",
-      "aten::index_put",    "aten::index_fill",  "aten::index_copy", "aten::index_add",
-      "aten::scatter",      "aten::scatter_add", "aten::dropout",    "aten::feature_dropout",
-      "torch_tvm::written",
+      "aten::relu",        "aten::relu6",       "aten::hardtanh",   "aten::hardswish",
+      "aten::hardsigmoid", "aten::silu",        "aten::mish",       "aten::elu",
+      "aten::selu",        "aten::celu",        "aten::leaky_relu", "aten::gelu",
+      "aten::threshold",   "aten::neg",         "aten::ceil",       "aten::floor",
+      "aten::round",       "aten::trunc",       "aten::frac",       "aten::sign",
+      "aten::bitwise_not", "aten::zeros_like",  "aten::full_like",  "aten::normal",
+      "aten::index_put",   "aten::index_fill",  "aten::index_copy", "aten::index_add",
+      "aten::scatter",     "aten::scatter_add", "aten::dropout",    "aten::feature_dropout",
   };
   return names.count(node->kind().toQualString()) != 0;
 }

@@ -38,6 +38,21 @@ std::string Summary(const std::vector<Refusal>& refusals) {
   return text;
 }
 
+// Why `convert` refused or failed; nullopt if it did neither.
+template <typename Function>
+std::optional<std::string> ReasonOf(const Function& convert) {
+  try {
+    convert();
+  } catch (const Refused& refused) {
+    return refused.what();
+  } catch (const ffi::Error& error) {
+    return error.kind() + ": " + error.message();
+  } catch (const c10::Error& error) {
+    return error.what_without_backtrace();
+  }
+  return std::nullopt;
+}
+
 class Lowering : private Builder {
  public:
   Lowering(const torch::jit::Graph& graph, const LowerOptions& options)
@@ -230,18 +245,13 @@ void Lowering::LowerConstant(const Node* node) {
 
 bool Lowering::LowerControl(const Node* node) {
   const size_t level = scopes_.size();
-  std::string reason;
-  try {
-    return control_flow_.Lower(node) || (options_.control_flow && numbers_.Lower(node));
-  } catch (const Refused& refused) {
-    reason = refused.what();
-  } catch (const ffi::Error& error) {
-    reason = error.kind() + ": " + error.message();
-  } catch (const c10::Error& error) {
-    reason = error.what_without_backtrace();
-  }
+  bool lowered = false;
+  const auto reason = ReasonOf([&] {
+    lowered = control_flow_.Lower(node) || (options_.control_flow && numbers_.Lower(node));
+  });
+  if (!reason) return lowered;
   scopes_.resize(level);
-  Refuse(node, reason);
+  Refuse(node, *reason);
   return true;
 }
 
@@ -325,22 +335,15 @@ void Lowering::AddRuntimeRefusals(const Node* node, const Context& context) {
 }
 
 void Lowering::Convert(const Node* node, const std::vector<at::Tensor>& fresh) {
-  std::string reason;
-  try {
+  const auto reason = ReasonOf([&] {
     for (const at::Tensor& tensor : fresh) ToRelay(tensor.scalar_type());
     Results results = CallConverter(node, fresh);
     for (size_t i = 0; i < fresh.size(); ++i) SetExpr(fresh[i], results.exprs[i]);
-    return;
-  } catch (const Refused& refused) {
-    reason = refused.what();
-  } catch (const ffi::Error& error) {
-    reason = error.kind() + ": " + error.message();
-  } catch (const c10::Error& error) {
-    reason = error.what_without_backtrace();
-  }
+  });
+  if (!reason) return;
   // Nodes that follow are still converted, so that every refusal of the graph is found in one go.
   for (const at::Tensor& tensor : fresh) SetExpr(tensor, relay::Var("refused"));
-  if (refusals_.empty() || refusals_.back().node != node) Refuse(node, reason);
+  if (refusals_.empty() || refusals_.back().node != node) Refuse(node, *reason);
 }
 
 std::vector<Expr> Lowering::AddOutputs() {

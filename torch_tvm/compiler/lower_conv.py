@@ -124,14 +124,29 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
             conv_algorithm.is_copied_first, workload, dense, lowerer.target, lowerer.threads, algorithms
         ):
             workload, source = dense, lowerer.argument(data)
+    weights = lowerer.argument(weight)
+    launch_convolution(lowerer, group, "pack_conv2d", workload, algorithms, source, weights, workload.flops)
+
+
+def launch_convolution(
+    lowerer: Lowerer,
+    group: Group,
+    pack_name: str,
+    workload: Conv2d,
+    algorithms: str,
+    source: Argument,
+    weights: Argument,
+    flops: float,
+) -> None:
+    """Launch a convolution of a source, and the packing of its weights: once if these are weights alone."""
     schedule = lowerer.choose(conv_algorithm.choose, workload, lowerer.target, lowerer.threads, algorithms)
     packed = lowerer.packed(
-        "pack_conv2d",
+        pack_name,
         (workload.weight_shape, workload.groups, schedule),
-        [lowerer.argument(weight)],
+        [weights],
         conv_algorithm.packed_shape(workload, schedule),
         partial(conv_algorithm.build_pack, workload=workload, schedule=schedule, target=lowerer.target),
-        packing=weight.weight_only,
+        packing=group.root.args[1].weight_only,
     )
     lowerer.launch_anchor(
         group,
@@ -139,7 +154,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         (workload, schedule),
         partial(conv_algorithm.build, workload=workload, schedule=schedule, target=lowerer.target),
         [source, packed],
-        flops=float(workload.flops),
+        flops=float(flops),
         spreads_nonfinite=conv_algorithm.spreads_nonfinite(schedule),
     )
 

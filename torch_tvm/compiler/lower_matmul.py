@@ -83,20 +83,32 @@ def operand_view(
     return Argument(source.storage, view.shape, source.dtype), view
 
 
-def _lower(lowerer: Lowerer, group: Group) -> None:
-    left, right = group.root.args
-    batch = group.shape[:-2]
-    a, a_view = operand_view(lowerer, left, batch, ("m", "k"))
-    b, b_view = operand_view(lowerer, right, batch, ("k", "n"))
-    names = (*(f"b{i}" for i in range(len(batch))), "m", "n")
+def result_view(group: Group) -> MatrixView:
+    """Return where the matrices of a group's result lie."""
+    names = (*(f"b{i}" for i in range(len(group.shape) - 2)), "m", "n")
     order = group.order or tuple(range(len(names)))
-    result = MatrixView(tuple(group.shape[i] for i in order), tuple(names[i] for i in order))
-    packed = right.weight_only and not group.weight_only
-    workload = matmul.Matmul(a_view, b_view, result, packed, left.dtype)
+    return MatrixView(tuple(group.shape[i] for i in order), tuple(names[i] for i in order))
+
+
+def packs_right(group: Group) -> bool:
+    """Say whether the right operand of a product is packed, once for all calls."""
+    return group.root.args[1].weight_only and not group.weight_only
+
+
+def launch_product(
+    lowerer: Lowerer,
+    group: Group,
+    pack_name: str,
+    workload: matmul.Matmul,
+    a: Argument,
+    b: Argument,
+    flops: float,
+) -> None:
+    """Launch a matrix product of two arguments, the right one packed first where the workload says so."""
     schedule = lowerer.choose(matmul.default_schedule, workload, lowerer.target, lowerer.threads)
-    if packed:
+    if workload.packed:
         b = lowerer.packed(
-            "pack_matmul",
+            pack_name,
             (workload.b, workload.n, schedule),
             [b],
             matmul.packed_shape(workload, schedule),
@@ -109,8 +121,17 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
         (workload, schedule),
         partial(matmul.build, workload=workload, schedule=schedule, target=lowerer.target),
         [a, b],
-        flops=float(workload.flops),
+        flops=float(flops),
     )
+
+
+def _lower(lowerer: Lowerer, group: Group) -> None:
+    left, right = group.root.args
+    batch = group.shape[:-2]
+    a, a_view = operand_view(lowerer, left, batch, ("m", "k"))
+    b, b_view = operand_view(lowerer, right, batch, ("k", "n"))
+    workload = matmul.Matmul(a_view, b_view, result_view(group), packs_right(group), left.dtype)
+    launch_product(lowerer, group, "pack_matmul", workload, a, b, workload.flops)
 
 
 FAMILIES["matmul"] = Family(_supports, _lower, stores_permuted=True, stores_parts=True)

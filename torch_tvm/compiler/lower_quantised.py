@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
-from torch_tvm.kernels import conv_algorithm, matmul, quads
+from torch_tvm.kernels import matmul, quads
 from torch_tvm.kernels.expression import identity
 from torch_tvm.kernels.matrix_view import MatrixView
 from torch_tvm.kernels.views import View
@@ -14,7 +13,8 @@ from . import lower_conv
 from .fusion import Group
 from .graph import Node, Tensor
 from .launch import Argument
-from .lower_kernels import FAMILIES, Family, Lowerer, group_name, has_elements
+from .lower_kernels import FAMILIES, Family, Lowerer, has_elements
+from .lower_matmul import launch_product, packs_right, result_view
 
 
 def in_quads(argument: Argument) -> Argument:
@@ -35,38 +35,17 @@ def _supports(node: Node) -> bool:
 
 def _lower(lowerer: Lowerer, group: Group) -> None:
     data, weight = group.root.args
-    batch = group.shape[:-2]
-    names = (*(f"b{i}" for i in range(len(batch))), "m", "n")
     a, b = in_quads(lowerer.argument(data)), in_quads(lowerer.argument(weight))
-    order = group.order or tuple(range(len(names)))
-    result = MatrixView(tuple(group.shape[i] for i in order), tuple(names[i] for i in order))
-    packed = weight.weight_only and not group.weight_only
+    batch = (f"b{i}" for i in range(len(group.shape) - 2))
     workload = matmul.Matmul(
-        MatrixView(a.shape, (*names[:-1], "k")),
+        MatrixView(a.shape, (*batch, "m", "k")),
         MatrixView(b.shape, ("n", "k")),
-        result,
-        packed,
+        result_view(group),
+        packs_right(group),
         "int32",
         quads=True,
     )
-    schedule = lowerer.choose(matmul.default_schedule, workload, lowerer.target, lowerer.threads)
-    if packed:
-        b = lowerer.packed(
-            "pack_quantised_matmul",
-            (workload.b, workload.n, schedule),
-            [b],
-            matmul.packed_shape(workload, schedule),
-            partial(matmul.build_pack, workload=workload, schedule=schedule, target=lowerer.target),
-            packing=True,
-        )
-    lowerer.launch_anchor(
-        group,
-        group_name(group),
-        (workload, schedule),
-        partial(matmul.build, workload=workload, schedule=schedule, target=lowerer.target),
-        [a, b],
-        flops=float(quads.BYTES * workload.flops),
-    )
+    launch_product(lowerer, group, "pack_quantised_matmul", workload, a, b, quads.BYTES * workload.flops)
 
 
 def _supports_conv2d(node: Node) -> bool:
@@ -100,22 +79,10 @@ def _lower_conv2d(lowerer: Lowerer, group: Group) -> None:
     workload = dataclasses.replace(
         lower_conv.workload_of(node), channels=source.shape[-1], dtype="int32", quads=True
     )
-    schedule = lowerer.choose(conv_algorithm.choose, workload, lowerer.target, lowerer.threads, "off")
-    packed = lowerer.packed(
-        "pack_quantised_conv2d",
-        (workload.weight_shape, schedule),
-        [_filters_in_quads(lowerer, weight)],
-        conv_algorithm.packed_shape(workload, schedule),
-        partial(conv_algorithm.build_pack, workload=workload, schedule=schedule, target=lowerer.target),
-        packing=weight.weight_only,
-    )
-    lowerer.launch_anchor(
-        group,
-        group_name(group),
-        (workload, schedule),
-        partial(conv_algorithm.build, workload=workload, schedule=schedule, target=lowerer.target),
-        [source, packed],
-        flops=float(quads.BYTES * workload.flops),
+    weights = _filters_in_quads(lowerer, weight)
+    flops = quads.BYTES * workload.flops
+    lower_conv.launch_convolution(
+        lowerer, group, "pack_quantised_conv2d", workload, "off", source, weights, flops
     )
 
 
