@@ -15,7 +15,7 @@ from .fusion import Group
 from .graph import Node, Tensor
 from .launch import Argument
 from .lower_kernels import FAMILIES, Family, Lowerer, group_name
-from .lower_matmul import operand_view
+from .lower_matmul import operand_view, result_view
 
 
 def _supports(node: Node) -> bool:
@@ -47,9 +47,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     q, query = operand_view(lowerer, node.args[0], batch, ("m", "k"))
     k, key = operand_view(lowerer, node.args[1], batch, ("k", "n"))
     v, value = _values(lowerer, node.args[2], batch)
-    names = (*(f"b{i}" for i in range(len(batch))), "m", "v")
-    order = group.order or tuple(range(len(names)))
-    result = MatrixView(tuple(group.shape[i] for i in order), tuple(names[i] for i in order))
+    result = result_view(group, "v")
     scores, masks = _scores(lowerer, node)
     epilogue, extras, output = lowerer.epilogue(group)
     workload = attention.Attention(

@@ -83,9 +83,9 @@ def operand_view(
     return Argument(source.storage, view.shape, source.dtype), view
 
 
-def result_view(group: Group) -> MatrixView:
-    """Return where the matrices of a group's result lie."""
-    names = (*(f"b{i}" for i in range(len(group.shape) - 2)), "m", "n")
+def result_view(group: Group, columns: str = "n") -> MatrixView:
+    """Return where the matrices of a group's result lie, with "m" and `columns` for their axes."""
+    names = (*(f"b{i}" for i in range(len(group.shape) - 2)), "m", columns)
     order = group.order or tuple(range(len(names)))
     return MatrixView(tuple(group.shape[i] for i in order), tuple(names[i] for i in order))
 
