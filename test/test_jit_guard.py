@@ -26,12 +26,13 @@ def guarded() -> None:
 
 
 @pytest.fixture
-def slow_plans(compiler: Callable[[Callable[..., Any]], None]) -> None:
-    """Let every plan sleep for a while before it begins."""
+def slow_plans(compiler: Callable[[Callable[..., Any]], None]) -> list[bool]:
+    """Let every plan sleep for a while before it begins, until the list that this gives holds False."""
+    sleeps = [True]
 
     def slow(real: Any, *arguments: Any) -> Plan:
         plan = real(*arguments)
-        sleep = Step("sleep", tvm_ffi.convert(lambda *_: time.sleep(SLEEP)), [])
+        sleep = Step("sleep", tvm_ffi.convert(lambda *_: time.sleep(SLEEP * sleeps[0])), [])
         fields = ("constants", "num_inputs", "num_weights", "num_outputs", "arena_bytes", "packed_bytes")
         return Plan(
             plan.name,
@@ -44,6 +45,7 @@ def slow_plans(compiler: Callable[[Callable[..., Any]], None]) -> None:
         )
 
     compiler(slow)
+    return sleeps
 
 
 def calls_until_decided(traced: Any, *inputs: torch.Tensor) -> int:
@@ -54,7 +56,7 @@ def calls_until_decided(traced: Any, *inputs: torch.Tensor) -> int:
     raise AssertionError(f"nothing is decided after {ROUNDS} calls")
 
 
-def test_a_slow_plan_is_dropped(slow_plans: None) -> None:
+def test_a_slow_plan_is_dropped(slow_plans: list[bool]) -> None:
     inputs = three(50)
     traced = trace(muladd, *inputs)
     same(traced(*inputs), muladd(*inputs))
@@ -77,7 +79,21 @@ def test_a_slow_plan_is_dropped(slow_plans: None) -> None:
     assert len(stats["guard"]) == 1
 
 
-def test_only_these_shapes_lose_their_plan(slow_plans: None) -> None:
+@pytest.mark.parametrize("kept", ["plan", "interpreter"])
+def test_typical_rounds_decide(slow_plans: list[bool], kept: str) -> None:
+    """Neither a few fast runs of a slow plan nor a few slow ones of a fast plan do."""
+    inputs = three(50, 100)
+    traced = trace(lambda a, b, c: muladd(muladd(a, b, c), b, c).sigmoid() * a, *inputs)
+    for call in range(ROUNDS):
+        slow_plans[0] = (call % 3 == 1) == (kept == "plan")
+        traced(*inputs)
+        if torch_tvm.stats()["guard"]:
+            break
+    (trial,) = torch_tvm.stats()["guard"]
+    assert trial["kept"] == kept
+
+
+def test_only_these_shapes_lose_their_plan(slow_plans: list[bool]) -> None:
     inputs = three(51)
     traced = trace(muladd, *inputs)
     calls_until_decided(traced, *inputs)
@@ -87,7 +103,7 @@ def test_only_these_shapes_lose_their_plan(slow_plans: None) -> None:
     assert torch_tvm.stats()["fallbacks"] == 0
 
 
-def test_packed_weights_of_a_dropped_plan_are_freed(slow_plans: None) -> None:
+def test_packed_weights_of_a_dropped_plan_are_freed(slow_plans: list[bool]) -> None:
     before = torch_tvm.stats()["packed_bytes"]
     x = torch.randn(3, 64)
     traced = trace(torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU()).eval(), x)
@@ -111,7 +127,7 @@ def test_a_fast_plan_stays() -> None:
 
 
 @pytest.mark.parametrize("options", [{"strict": True}, {"guard": False}, {"debug_runtime": True}])
-def test_without_the_guard_plans_stay(slow_plans: None, options: dict[str, bool]) -> None:
+def test_without_the_guard_plans_stay(slow_plans: list[bool], options: dict[str, bool]) -> None:
     torch_tvm.enable(compile_process=False, **options)  # type: ignore[arg-type]
     inputs = three(53)
     traced = trace(muladd, *inputs)
@@ -121,7 +137,7 @@ def test_without_the_guard_plans_stay(slow_plans: None, options: dict[str, bool]
     assert (stats["cache_hits"], stats["fallbacks"], stats["guard"]) == (ROUNDS, 0, [])
 
 
-def test_strict_accepts_that_a_plan_was_dropped(slow_plans: None) -> None:
+def test_strict_accepts_that_a_plan_was_dropped(slow_plans: list[bool]) -> None:
     """Strict raises where TVM cannot run a group; here it could."""
     inputs = three(54)
     traced = trace(muladd, *inputs)

@@ -58,8 +58,8 @@ class Options:
         Weights change between calls: they are packed at every call, and no packed copy of them is kept.
     guard
         Never be slower: at up to ten of the first calls of a plan (three where PyTorch takes longer than 17 ms) run
-        PyTorch's interpreter too, and drop the plan if it was slower; ``torch_tvm.stats()["guard"]`` tells. Plans stay
-        under `strict` and `debug_runtime`.
+        PyTorch's interpreter too, right beside it, and drop the plan if it was slower at typical ones;
+        ``torch_tvm.stats()["guard"]`` tells. Plans stay under `strict` and `debug_runtime`.
     winograd
         How 3x3 convolutions of stride 1 may be computed: ``"off"`` directly, ``"f2"`` also by Winograd's algorithm
         in tiles of 2x2 (as exact as directly), ``"auto"`` also in tiles of 4x4 (about ten times the rounding

@@ -162,7 +162,7 @@ def stats() -> dict[str, Any]:
         bindings packed, ``packed_bytes`` that they hold now; ``compile_seconds``; ``kernels``, what calls under
         ``debug_runtime`` spent as {group: {kernel: {"calls": int, "seconds": float}}}; ``guard``, how the plans did
         that were timed against PyTorch's interpreter: dicts of ``group``, ``plan_seconds``, ``interpreter_seconds``
-        (the fastest run of each; of a plan for many sizes, summed over these), ``kept`` ("plan" or "interpreter") and
+        (of a typical call: the middle third by how much faster the plan was), ``kept`` ("plan" or "interpreter") and
         ``reason``; ``symbolic``, what became of groups that get many sizes: ``plans``, dicts of ``group``, ``bounds``
         (the least and largest value of each dimension) and ``values`` (for how many values the plan was used), and
         ``refusals`` as {reason: times}.

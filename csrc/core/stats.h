@@ -44,7 +44,7 @@ class TORCH_TVM_API Stats {
   using KernelTimes = std::map<std::string, std::map<std::string, KernelTime>>;
   KernelTimes Kernels() const;
 
-  // How the trial of a plan against PyTorch's interpreter ended: the fastest times of both.
+  // How the trial of a plan against PyTorch's interpreter ended: the times of typical runs.
   struct Trial {
     std::string group;
     int64_t plan_nanoseconds, interpreter_nanoseconds;

@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/passes/utils/subgraph_utils.h>
 #include <torch/csrc/jit/runtime/custom_operator.h>
 
+#include <algorithm>
 #include <mutex>
 #include <unordered_map>
 #include <utility>
@@ -67,6 +68,18 @@ bool IsDue(const Compiled& compiled) {
 
 Trial& TrialOf(const Compiled& compiled) {
   return compiled.symbolic != nullptr ? compiled.symbolic->trial() : compiled.trial;
+}
+
+// The fastest of up to three runs: short ones are repeated until caches are warm.
+template <typename Function>
+Trial::Nanoseconds FastestRun(const Function& function) {
+  constexpr int kRepeats = 3;
+  constexpr Trial::Nanoseconds kShort = 100'000;
+  Trial::Nanoseconds fastest = Timed(function);
+  for (int i = 1; i < kRepeats && fastest < kShort; ++i) {
+    fastest = std::min(fastest, Timed(function));
+  }
+  return fastest;
 }
 
 const torch::jit::RegisterOperators registered({torch::jit::Operator(
@@ -199,29 +212,20 @@ void Group::RunRound(const Stack& stack, const SignatureReader& reader, const Co
   RECORD_FUNCTION("tvm::guard", {});
   Trial& trial = TrialOf(compiled);
   const auto inputs = torch::jit::last(stack, num_inputs_);
-  constexpr Trial::Nanoseconds kShort = 100'000;  // cheap enough to repeat until caches are warm
-  constexpr int kRepeats = 3;
   bool over = false;
   // So that the plan's intermediates are not held beside the interpreter's. The plan's next run
-  // waits for memory, but the fastest runs decide, and that is not one of them.
+  // waits for memory, but the typical round decides, and that is not one.
   if (trial.is_first_round()) runtime::ArenaPool::Get().Trim();
   try {
-    const auto run_interpreter = [&] {
-      Stack copy(inputs.begin(), inputs.end());
-      Interpret(copy);
-    };
+    Trial::Round round;
     const Trial::Nanoseconds spent = Timed([&] {
-      Trial::Nanoseconds time = 0;
-      for (int i = 0; i < kRepeats && time < kShort; ++i) {
-        trial.AddInterpreterTime(time = Timed(run_interpreter));
-      }
-      time = 0;
-      for (int i = 0; i < kRepeats && time < kShort; ++i) {
-        time = Timed([&] { compiled.plan->RunTensors(inputs); });
-        trial.AddPlanTime(time + compiled.preparation);
-      }
+      round.interpreter = FastestRun([&] {
+        Stack copy(inputs.begin(), inputs.end());
+        Interpret(copy);
+      });
+      round.plan = FastestRun([&] { compiled.plan->RunTensors(inputs); }) + compiled.preparation;
     });
-    over = trial.Finish(spent);
+    over = trial.Finish(round, spent);
   } catch (const std::exception&) {  // a plan that works is no worse than an interpreter that fails
     return trial.Abandon();
   }
@@ -231,7 +235,8 @@ void Group::RunRound(const Stack& stack, const SignatureReader& reader, const Co
 void Group::Decide(const SignatureReader& reader, const Compiled& compiled) {
   const Trial& trial = TrialOf(compiled);
   const bool dropped = trial.plan_is_slower();
-  Stats::Get().AddTrial({source_.name, trial.plan(), trial.interpreter(), dropped});
+  const Trial::Round typical = trial.Typical();
+  Stats::Get().AddTrial({source_.name, typical.plan, typical.interpreter, dropped});
   runtime::TrimHeap();
   if (!dropped) return;
   if (compiled.symbolic != nullptr) {

@@ -80,7 +80,7 @@ class SymbolicCompiled {
   int64_t number_ = 0;  // in the statistics
   mutable std::mutex mutex_;
   mutable std::shared_ptr<runtime::BindingCache> bindings_;
-  mutable Trial trial_{Trial::Kind::kSum};
+  mutable Trial trial_;
 };
 
 }  // namespace torch_tvm::jit

@@ -6,7 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <limits>
+#include <vector>
 
 namespace torch_tvm::jit {
 
@@ -15,45 +15,39 @@ class Trial {
  public:
   using Nanoseconds = int64_t;
 
-  // What counts: the fastest run of any round, or, where each round may have other sizes, the sum
-  // of the fastest ones of each.
-  enum class Kind : uint8_t { kFastest, kSum };
-
-  explicit Trial(Kind kind = Kind::kFastest) : kind_(kind) {}
+  // What the two took one right after the other, so that a machine whose speed changes treats both
+  // alike. Rounds of a plan for many sizes may have one each.
+  struct Round {
+    Nanoseconds plan = 0;
+    Nanoseconds interpreter = 0;
+  };
 
   // Whether the caller runs a round; if so it must end it, by Abandon() or Finish().
   bool Begin();
 
-  bool is_first_round() const { return rounds_ == 0; }
-
-  void AddPlanTime(Nanoseconds time) { round_plan_ = std::min(round_plan_, time); }
-  void AddInterpreterTime(Nanoseconds time) {
-    round_interpreter_ = std::min(round_interpreter_, time);
-  }
+  bool is_first_round() const { return rounds_.empty(); }
 
   // Ends the trial: the plan stays.
   void Abandon() { state_.store(State::kOver, std::memory_order_release); }
 
-  // Ends the round. Whether it was the last one: the fastest times of both decide.
-  bool Finish(Nanoseconds spent);
+  // Ends the round. Whether it was the last one.
+  bool Finish(const Round& round, Nanoseconds spent);
 
-  Nanoseconds plan() const { return plan_; }
-  Nanoseconds interpreter() const { return interpreter_; }
-  bool plan_is_slower() const { return interpreter_ < plan_; }
+  // The mean of the middle third of the rounds, in the order of how much faster the plan was: an
+  // interruption spoils rounds at the ends. It decides.
+  Round Typical() const;
+
+  bool plan_is_slower() const { return Typical().interpreter < Typical().plan; }
 
  private:
   enum class State : uint8_t { kOpen, kBusy, kOver };
 
-  static constexpr Nanoseconds kNever = std::numeric_limits<Nanoseconds>::max();
+  static constexpr size_t kFewRounds = 3;
+  static constexpr size_t kMostRounds = 10;
 
-  void EndRound(Nanoseconds* total, Nanoseconds* round) const;
-
-  const Kind kind_;
   std::atomic<State> state_{State::kOpen};
-  int rounds_ = 0;
   Nanoseconds spent_ = 0;
-  Nanoseconds plan_ = 0, interpreter_ = 0;
-  Nanoseconds round_plan_ = kNever, round_interpreter_ = kNever;
+  std::vector<Round> rounds_;  // in the order of interpreter / plan
 };
 
 // Nanoseconds that a call of `function` takes.
