@@ -32,7 +32,12 @@ def slow_plans(compiler: Callable[[Callable[..., Any]], None]) -> list[bool]:
 
     def slow(real: Any, *arguments: Any) -> Plan:
         plan = real(*arguments)
-        sleep = Step("sleep", tvm_ffi.convert(lambda *_: time.sleep(SLEEP * sleeps[0])), [])
+
+        def pause(*_: Any) -> None:
+            if sleeps[0]:
+                time.sleep(SLEEP)
+
+        sleep = Step("sleep", tvm_ffi.convert(pause), [])
         fields = ("constants", "num_inputs", "num_weights", "num_outputs", "arena_bytes", "packed_bytes")
         return Plan(
             plan.name,
@@ -82,7 +87,7 @@ def test_a_slow_plan_is_dropped(slow_plans: list[bool]) -> None:
 @pytest.mark.parametrize("kept", ["plan", "interpreter"])
 def test_typical_rounds_decide(slow_plans: list[bool], kept: str) -> None:
     """Neither a few fast runs of a slow plan nor a few slow ones of a fast plan do."""
-    inputs = three(50, 100)
+    inputs = three(300, 1000)
     traced = trace(lambda a, b, c: muladd(muladd(a, b, c), b, c).sigmoid() * a, *inputs)
     for call in range(ROUNDS):
         slow_plans[0] = (call % 3 == 1) == (kept == "plan")
