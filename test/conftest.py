@@ -11,8 +11,9 @@ import torch
 import torch_tvm
 
 # The same examples at every run, so that a red run is the change's fault; HYPOTHESIS_PROFILE=search looks for new ones.
-hypothesis.settings.register_profile("repeat", derandomize=True, deadline=None)
-hypothesis.settings.register_profile("search", deadline=None)
+# An example of a converter is a compilation, 60 ms of a CPU.
+hypothesis.settings.register_profile("repeat", max_examples=20, derandomize=True, deadline=None)
+hypothesis.settings.register_profile("search", max_examples=500, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 

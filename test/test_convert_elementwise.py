@@ -8,11 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from convert_checks import FLOATS, INTEGERS, broadcasting, check, operators, tensors, values
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 ANY = [*FLOATS, *INTEGERS, torch.bool]
-quick = settings(max_examples=40, deadline=None)
 
 UNARY = [
     "neg",
@@ -50,7 +49,6 @@ NO_BOOL = {"abs", "neg", "relu", "square", "floor", "ceil", "trunc", "round"}
 
 
 @pytest.mark.parametrize("name", UNARY)
-@quick
 @given(data=st.data())
 def test_unary(name: str, data: Any) -> None:
     dtypes = [dtype for dtype in ANY if not (dtype == torch.bool and name in NO_BOOL)]
@@ -76,20 +74,17 @@ def test_unary(name: str, data: Any) -> None:
         "logical_xor",
     ],
 )
-@quick
 @given(data=st.data())
 def test_binary_promotes_like_pytorch(name: str, data: Any) -> None:
     check(getattr(torch, name), *data.draw(broadcasting(ANY, special=True)))
 
 
 @pytest.mark.parametrize("name", ["sub", "floor_divide", "remainder", "fmod", "pow"])
-@quick
 @given(data=st.data())
 def test_binary_of_floats(name: str, data: Any) -> None:
     check(getattr(torch, name), *data.draw(broadcasting(FLOATS)))
 
 
-@quick
 @given(
     x=tensors(dtypes=ANY, special=True),
     number=st.sampled_from([2, -3, 0.5, -1.5, 1e10, float("inf")]),
@@ -101,7 +96,6 @@ def test_numbers(x: torch.Tensor, number: Any, name: str) -> None:
     check(lambda t: getattr(torch, name)(t, number), x)
 
 
-@quick
 @given(
     x=tensors(dtypes=INTEGERS),
     divisor=st.sampled_from([1, 2, 3, -2, -7]),
@@ -117,7 +111,6 @@ def test_integer_division_by_a_number(x: torch.Tensor, divisor: int, name: str) 
 
 
 @pytest.mark.parametrize("mode", ["floor", "trunc"])
-@quick
 @given(data=st.data())
 def test_rounded_division_of_floats(mode: str, data: Any) -> None:
     check(
@@ -126,7 +119,6 @@ def test_rounded_division_of_floats(mode: str, data: Any) -> None:
     )
 
 
-@quick
 @given(
     pair=broadcasting(ANY),
     alpha=st.sampled_from([1, 2, -3, 0.5]),
@@ -140,7 +132,6 @@ def test_alpha(pair: list[torch.Tensor], alpha: float, name: str) -> None:
     check(lambda a, b: getattr(torch, name)(a, b, alpha=alpha), *pair)
 
 
-@quick
 @given(
     x=tensors(dtypes=FLOATS, special=True), exponent=st.sampled_from([0, 1, 2, 3, 4, 0.5, -0.5, -1, -2, 1.7])
 )
@@ -148,20 +139,17 @@ def test_powers_of_floats(x: torch.Tensor, exponent: float) -> None:
     check(lambda t: torch.pow(t, exponent), x)
 
 
-@quick
 @given(x=tensors(dtypes=[torch.int64, torch.int32, torch.uint8]), exponent=st.integers(0, 7))
 def test_powers_of_integers(x: torch.Tensor, exponent: int) -> None:
     check(lambda t: torch.pow(t, exponent), x)
 
 
-@quick
 @given(x=tensors(dtypes=FLOATS), base=st.sampled_from([2, 0.5, 1.0, 3.0]))
 def test_powers_of_a_number(x: torch.Tensor, base: float) -> None:
     check(lambda t: torch.pow(base, t), x)
 
 
 @pytest.mark.parametrize("name", ["bitwise_and", "bitwise_or", "bitwise_xor", "__and__", "__or__"])
-@quick
 @given(data=st.data())
 def test_bitwise(name: str, data: Any) -> None:
     pair = data.draw(broadcasting([*INTEGERS, torch.bool]))
@@ -170,7 +158,6 @@ def test_bitwise(name: str, data: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["addcmul", "addcdiv"])
-@quick
 @given(data=st.data())
 def test_add_combined(name: str, data: Any) -> None:
     dtype = data.draw(st.sampled_from([torch.float32, torch.float64]))
@@ -198,14 +185,12 @@ ACTIVATIONS = {
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@quick
 @given(data=st.data())
 def test_activation(name: str, data: Any) -> None:
     # oneDNN's gelu gives NaN for infinities, where the formula in PyTorch's documentation gives the limit.
     check(ACTIVATIONS[name], data.draw(tensors(dtypes=FLOATS, special=name != "gelu")))
 
 
-@quick
 @given(x=tensors(dtypes=INTEGERS), low=st.sampled_from([-3, 2, 0.5]), high=st.sampled_from([5, 1, 3.5]))
 def test_clamp_of_integers(x: torch.Tensor, low: float, high: float) -> None:
     if x.dtype == torch.uint8:
@@ -219,7 +204,6 @@ def test_clamp_to_int64_beyond_double_precision() -> None:
     assert "clip" not in operators(function)
 
 
-@quick
 @given(three=broadcasting([torch.float32, torch.float64, torch.int64], count=3, special=True))
 def test_clamp_by_tensors(three: list[torch.Tensor]) -> None:
     check(torch.clamp, *three)
@@ -232,7 +216,6 @@ def test_prelu(weights: int, shape: list[int]) -> None:
 
 
 @pytest.mark.parametrize("fn", [F.softmax, F.log_softmax])
-@quick
 @given(data=st.data())
 def test_softmax(fn: Any, data: Any) -> None:
     x = data.draw(tensors(dtypes=FLOATS))

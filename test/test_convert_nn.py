@@ -8,17 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from convert_checks import FLOATS, check, operators, tensors, values
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import torch_tvm
 from torch_tvm import NotConvertibleError
 
-quick = settings(max_examples=40, deadline=None)
 floats = st.sampled_from([torch.float32, torch.float64, torch.bfloat16])
 
 
-@quick
 @given(data=st.data())
 def test_matmul(data: Any) -> None:
     batch = data.draw(st.lists(st.integers(0, 3), max_size=2))
@@ -33,7 +31,6 @@ def test_matmul(data: Any) -> None:
     check(torch.matmul, data.draw(tensors(left, dtype)), data.draw(tensors(right, dtype)))
 
 
-@quick
 @given(data=st.data())
 def test_linear(data: Any) -> None:
     lead = data.draw(st.lists(st.integers(0, 3), max_size=3))
@@ -44,7 +41,6 @@ def test_linear(data: Any) -> None:
     check(F.linear, x, w, b)
 
 
-@quick
 @given(data=st.data())
 def test_added_products(data: Any) -> None:
     n, k, m = (data.draw(st.integers(0, 4)) for _ in range(3))
@@ -73,7 +69,6 @@ def test_products_keep_their_natural_operator() -> None:
     assert operators(scores) == ["reshape", "reshape", "nn.batch_matmul", "reshape"]
 
 
-@quick
 @given(data=st.data())
 def test_convolution(data: Any) -> None:
     dims = data.draw(st.integers(1, 3))
@@ -98,7 +93,6 @@ def test_convolution(data: Any) -> None:
         check(lambda a, b: convolve(a[0], b, **options), x, weight)
 
 
-@quick
 @given(data=st.data())
 def test_transposed_convolution(data: Any) -> None:
     dims = data.draw(st.integers(1, 3))
@@ -134,7 +128,6 @@ def test_output_padding_beyond_the_stride() -> None:
         torch_tvm.to_relay(lambda x, w: convolve(x, w, 1), [x, weight])
 
 
-@quick
 @given(data=st.data())
 def test_batch_norm(data: Any) -> None:
     dtype = data.draw(floats)
@@ -149,7 +142,6 @@ def test_training_batch_norm_is_refused() -> None:
         torch_tvm.to_relay(torch.nn.BatchNorm2d(3), [torch.ones(2, 3, 4, 4)])
 
 
-@quick
 @given(data=st.data())
 def test_layer_norm(data: Any) -> None:
     dtype = data.draw(floats)
@@ -170,7 +162,6 @@ def test_other_norms() -> None:
     check(lambda t, m, v: F.instance_norm(t, m, v, use_input_stats=False), x, w, b.abs())
 
 
-@quick
 @given(data=st.data())
 def test_pooling(data: Any) -> None:
     dims = data.draw(st.integers(1, 3))
@@ -196,7 +187,6 @@ def test_pooling(data: Any) -> None:
     check(lambda t: maximum(t[0], kernel), x)
 
 
-@quick
 @given(data=st.data())
 def test_adaptive_pooling(data: Any) -> None:
     dims = data.draw(st.integers(1, 3))
@@ -208,7 +198,6 @@ def test_adaptive_pooling(data: Any) -> None:
         check(lambda t, p=pool: p(t[0], 1), x)
 
 
-@quick
 @given(data=st.data())
 def test_attention(data: Any) -> None:
     batch = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=2))

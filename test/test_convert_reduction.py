@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 from convert_checks import FLOATS, INTEGERS, check, operators, tensors
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 ANY = [*FLOATS, *INTEGERS, torch.bool]
-quick = settings(max_examples=50, deadline=None)
 
 
 @st.composite
@@ -23,7 +22,6 @@ def reductions(draw: Any, dtypes: Any, special: bool = False) -> tuple[torch.Ten
     return x, [dim - rank if draw(st.booleans()) else dim for dim in dims], draw(st.booleans())
 
 
-@quick
 @given(case=reductions(ANY))
 def test_sum(case: Any) -> None:
     x, dims, keep = case
@@ -31,14 +29,12 @@ def test_sum(case: Any) -> None:
     check(torch.sum, x)
 
 
-@quick
 @given(case=reductions(ANY), dtype=st.sampled_from([torch.float32, torch.float64, torch.int64]))
 def test_sum_in_another_dtype(case: Any, dtype: torch.dtype) -> None:
     x, dims, keep = case
     check(lambda t: torch.sum(t, dims, keepdim=keep, dtype=dtype), x)
 
 
-@quick
 @given(case=reductions(FLOATS))
 def test_mean(case: Any) -> None:
     x, dims, keep = case
@@ -46,7 +42,6 @@ def test_mean(case: Any) -> None:
     check(lambda t: torch.mean(t, dtype=torch.float64), x)
 
 
-@quick
 @given(case=reductions([torch.float32, torch.float64, torch.int64]))
 def test_prod(case: Any) -> None:
     x, dims, keep = case
@@ -54,7 +49,6 @@ def test_prod(case: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["amax", "amin"])
-@quick
 @given(case=reductions(ANY, special=True))
 def test_extremes(name: str, case: Any) -> None:
     x, dims, keep = case
@@ -63,7 +57,6 @@ def test_extremes(name: str, case: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["max", "min"])
-@quick
 @given(case=reductions(ANY))
 def test_extremes_with_indices(name: str, case: Any) -> None:
     x, dims, keep = case
@@ -73,7 +66,6 @@ def test_extremes_with_indices(name: str, case: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["argmax", "argmin"])
-@quick
 @given(case=reductions([*FLOATS, *INTEGERS], special=True))
 def test_index_of_extremes(name: str, case: Any) -> None:
     x, dims, keep = case
@@ -83,7 +75,6 @@ def test_index_of_extremes(name: str, case: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["any", "all"])
-@quick
 @given(case=reductions(ANY))
 def test_quantifiers(name: str, case: Any) -> None:
     x, dims, keep = case
@@ -92,7 +83,6 @@ def test_quantifiers(name: str, case: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["var", "std"])
-@quick
 @given(case=reductions([torch.float32, torch.float64]), correction=st.sampled_from([0, 1, 2, 3]))
 @pytest.mark.filterwarnings("ignore:.*degrees of freedom")
 def test_moments(name: str, case: Any, correction: int) -> None:
@@ -105,7 +95,6 @@ def test_moments(name: str, case: Any, correction: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["cumsum", "cumprod"])
-@quick
 @given(case=reductions([*FLOATS[:2], torch.int32, torch.bool]))
 def test_scans(name: str, case: Any) -> None:
     x, dims, _ = case
@@ -113,7 +102,6 @@ def test_scans(name: str, case: Any) -> None:
 
 
 @pytest.mark.parametrize("order", [1, 2])
-@quick
 @given(case=reductions([torch.float32, torch.float64]))
 def test_norms(order: int, case: Any) -> None:
     x, dims, keep = case

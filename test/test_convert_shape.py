@@ -8,14 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from convert_checks import FLOATS, INTEGERS, broadcasting, check, operators, tensors, values
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import torch_tvm
 from torch_tvm import NotConvertibleError
 
 ANY = [*FLOATS, *INTEGERS, torch.bool]
-quick = settings(max_examples=40, deadline=None)
 some = tensors(dtypes=[torch.float32, torch.int64, torch.bool], min_rank=1)
 
 
@@ -24,7 +23,6 @@ def draw_dim(data: Any, x: torch.Tensor, extra: int = 0) -> int:
     return data.draw(st.integers(-rank, rank - 1))
 
 
-@quick
 @given(x=tensors(dtypes=ANY), data=st.data())
 def test_permutations(x: torch.Tensor, data: Any) -> None:
     dims = data.draw(st.permutations(range(x.dim())))
@@ -37,7 +35,6 @@ def test_permutations(x: torch.Tensor, data: Any) -> None:
         check(lambda t: (t.t(), t.T, t.mT), x)
 
 
-@quick
 @given(x=some, data=st.data())
 def test_views(x: torch.Tensor, data: Any) -> None:
     start = data.draw(st.integers(0, x.dim() - 1))
@@ -51,7 +48,6 @@ def test_views(x: torch.Tensor, data: Any) -> None:
     check(lambda t: t.expand(3, *t.shape), x)
 
 
-@quick
 @given(x=some, data=st.data())
 def test_slices(x: torch.Tensor, data: Any) -> None:
     bound = st.one_of(st.none(), st.integers(-6, 6))
@@ -64,7 +60,6 @@ def test_slices(x: torch.Tensor, data: Any) -> None:
         check(lambda t: t.narrow(0, index, 1), x)
 
 
-@quick
 @given(data=st.data())
 def test_joins(data: Any) -> None:
     shape = data.draw(st.lists(st.sampled_from([0, 1, 2, 3]), min_size=1, max_size=3))
@@ -80,7 +75,6 @@ def test_joins(data: Any) -> None:
     check(lambda *ts: torch.stack(ts, dim), *same)
 
 
-@quick
 @given(x=some, data=st.data())
 def test_splits(x: torch.Tensor, data: Any) -> None:
     dim = draw_dim(data, x)
@@ -95,7 +89,6 @@ def test_splits(x: torch.Tensor, data: Any) -> None:
         check(lambda t: torch.unbind(t, dim), x)
 
 
-@quick
 @given(x=tensors(dtypes=[torch.float32, torch.int64]), data=st.data())
 def test_repetition(x: torch.Tensor, data: Any) -> None:
     repeats = data.draw(st.lists(st.integers(1, 3), min_size=max(x.dim(), 1), max_size=x.dim() + 1))
@@ -108,7 +101,6 @@ def test_repetition(x: torch.Tensor, data: Any) -> None:
         check(lambda t: F.pad(t, (1, 2), value=0.5) if t.is_floating_point() and t.numel() else t, x)
 
 
-@quick
 @given(data=st.data())
 def test_indexing(data: Any) -> None:
     table = values([5, 3], data.draw(st.sampled_from(FLOATS)))
@@ -121,7 +113,6 @@ def test_indexing(data: Any) -> None:
     check(lambda t, i: torch.gather(t, 1, i), table, picked)
 
 
-@quick
 @given(data=st.data())
 def test_indexing_by_several_tensors(data: Any) -> None:
     sizes = data.draw(st.lists(st.integers(1, 4), min_size=2, max_size=4))
@@ -144,7 +135,6 @@ def test_selection_by_a_mask_is_refused() -> None:
         torch_tvm.to_relay(lambda t: t[t > 0], [torch.ones(3)])
 
 
-@quick
 @given(pair=broadcasting([torch.float32, torch.float64, torch.int64], special=True), data=st.data())
 def test_conditions(pair: list[torch.Tensor], data: Any) -> None:
     condition = data.draw(tensors(torch.broadcast_shapes(*(t.shape for t in pair)), dtypes=[torch.bool]))
@@ -159,7 +149,6 @@ def test_triangles(diagonal: int) -> None:
     check(lambda t: (t.tril(diagonal), t.triu(diagonal)), values([2, 3, 4], torch.float32))
 
 
-@quick
 @given(x=tensors(dtypes=[*FLOATS, torch.int64]))
 def test_creation(x: torch.Tensor) -> None:
     check(lambda t: (torch.zeros_like(t), torch.ones_like(t), torch.full_like(t, 3)), x)
@@ -169,7 +158,6 @@ def test_creation(x: torch.Tensor) -> None:
     check(lambda t: t + torch.tensor([1, 2, 3])[0] + torch.tensor(2), x)
 
 
-@quick
 @given(x=tensors(dtypes=ANY), dtype=st.sampled_from(ANY))
 def test_casts(x: torch.Tensor, dtype: torch.dtype) -> None:
     if dtype == torch.uint8:
@@ -219,7 +207,6 @@ def test_in_place_writes() -> None:
         torch_tvm.to_relay(visible, [torch.randn(3)])
 
 
-@quick
 @given(x=tensors(dtypes=ANY, min_rank=1), data=st.data())
 def test_diff(x: torch.Tensor, data: Any) -> None:
     dim = draw_dim(data, x)
