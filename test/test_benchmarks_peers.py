@@ -43,9 +43,11 @@ DIFFERENT = Model(Fickle, input_of)
 BROKEN = Model(Broken, input_of)
 
 
-@pytest.fixture(autouse=True)
-def find_this_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+@pytest.fixture(autouse=True, scope="module")
+def find_this_file() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(HERE))
+        yield
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -105,14 +107,14 @@ def test_runtimes_side_by_side(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     name, path = "test_benchmarks_peers:SMALL", tmp_path / "results.json"
-    arguments = ["--models", name, "--peers", "eager", "jit", "--threads", "1", "--output", str(path)]
+    arguments = ["--models", name, "--peers", "jit", "--threads", "1", "--output", str(path)]
     assert run(monkeypatch, *arguments, "--rounds", "3", "--seconds", "0.001") == 0
     written = json.loads(path.read_text())
     assert written["threads"] == 1
     assert written["versions"]["torch"] == torch.__version__
     model = written["models"][name]
     assert model["parameters"] == 32 * 64 + 64 + 64 * 8 + 8
-    assert set(model["runtimes"]) == {"eager", "jit", "torch_tvm"}
+    assert set(model["runtimes"]) == {"jit", "torch_tvm"}
     for found in model["runtimes"].values():
         assert len(found["rounds"]) == 3
         assert 0 < found["milliseconds"] < 1000
@@ -134,8 +136,8 @@ def test_a_wrong_result_is_no_result(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "milliseconds" not in ours
 
 
-@pytest.fixture
-def worker() -> Iterator[driver.Worker]:
+@pytest.fixture(scope="module")
+def worker(find_this_file: None) -> Iterator[driver.Worker]:
     with driver.workers(["torch_tvm"], "test_benchmarks_peers:SMALL", 2, CPUS) as (started,):
         yield started
 
@@ -159,19 +161,15 @@ def test_memory_and_kernels(worker: driver.Worker) -> None:
 def test_errors_of_workers(worker: driver.Worker) -> None:
     with pytest.raises(WorkerError, match="AttributeError: .* has no attribute 'sing'"):
         worker.ask("sing")
-    worker.close()
-    with pytest.raises(WorkerError, match="ended with exit status"):
-        worker.ask("prepare")
     with (
         driver.workers(["jit"], "test_benchmarks_peers:BROKEN", 1, CPUS) as (broken,),
         pytest.raises(WorkerError, match="^RuntimeError: no luck$"),
     ):
         broken.ask("prepare")
-    with (
-        driver.workers(["jit"], "no_such_model", 1, CPUS) as (missing,),
-        pytest.raises(WorkerError, match=r"exit status 1: ValueError: no model 'no_such_model'"),
-    ):
-        missing.ask("prepare")
+    with driver.workers(["jit"], "no_such_model", 1, CPUS) as (missing,):
+        for _ in range(2):  # one that has ended says why whenever it is asked
+            with pytest.raises(WorkerError, match=r"exit status 1: ValueError: no model 'no_such_model'"):
+                missing.ask("prepare")
 
 
 def test_workers_rest_while_others_are_asked(worker: driver.Worker) -> None:
