@@ -33,7 +33,8 @@ class Case:
     build: Callable[[], nn.Module]
     make_input: Callable[[int], Tensor]
     batches: tuple[int, ...] = (1, 3, 1)
-    """The first is traced; a trace of GPT-2 holds its batch size, and raises in PyTorch too with a larger one."""
+    """The first is traced; a trace of GPT-2 holds its batch size, and raises in PyTorch too with a larger one. One size
+    alone for networks of many different kernels, which take some 10 s to compile."""
 
 
 def image(size: int) -> Callable[[int], Tensor]:
@@ -76,9 +77,9 @@ CASES = {
     "resnet18": Case(lambda: ResNet(BasicBlock, (2, 2, 2, 2), classes=10, width=16), image(64)),
     "resnet50": Case(lambda: ResNet(Bottleneck, (3, 4, 6, 3), classes=10, width=8), image(64)),
     "vgg11": Case(lambda: VGG(11, classes=10, width=8, hidden=64), image(64)),
-    "mobilenet_v2": Case(lambda: MobileNetV2(classes=10, last=128), image(32)),
-    "efficientnet_b0": Case(lambda: EfficientNet(classes=10, last=128), image(32)),
-    "densenet": Case(lambda: DenseNet((3, 4, 2, 3), classes=10, growth=8), image(64)),
+    "mobilenet_v2": Case(lambda: MobileNetV2(classes=10, last=128), image(32), (3, 3)),
+    "efficientnet_b0": Case(lambda: EfficientNet(classes=10, last=128), image(32), (3, 3)),
+    "densenet": Case(lambda: DenseNet((3, 4, 2, 3), classes=10, growth=8), image(64), (3, 3)),
     "convnext": Case(lambda: ConvNeXt((1, 2, 2, 1), (16, 32, 48, 64), classes=10), image(64)),
     "bert_2_eager": Case(lambda: small_bert("eager", 2), tokens(24)),
     "bert_2_sdpa": Case(lambda: small_bert("sdpa", 2), tokens(24)),
