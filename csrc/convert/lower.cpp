@@ -110,7 +110,8 @@ class Lowering : private Builder {
     scopes_[level].exprs.insert_or_assign(tensor.unsafeGetTensorImpl(), std::move(expr));
   }
   Context MakeContext(const Node* node, const std::vector<at::Tensor>& fresh) {
-    return {node, evaluator_.inputs(), fresh, *this, SpanOf(node)};
+    return {node, evaluator_.inputs(), fresh, *this,
+            options_.spans ? SpanOf(node) : ffi::Optional<relay::Span>()};
   }
 
   relay::TensorType TypeOf(const at::Tensor& tensor) const {

@@ -144,7 +144,8 @@ std::unique_ptr<const CompiledPlan> SymbolicCompiled::At(const Source& source,
   const auto values = dimensions_.ValuesOf(sizes);
   if (!values) throw NotSymbolic("sizes that differ in another way than those before");
   if (!(*plan_)->Covers(*values)) throw NotSymbolic("sizes out of the bounds of its kernels");
-  const Lowered lowered = convert::Lower(source.subgraph, inputs, Kinds(source));
+  const Lowered lowered =
+      convert::Lower(source.subgraph, inputs, Kinds(source), {.spans = false});
   relay::Skeleton skeleton = SkeletonOf(lowered);
   form_->Require(Form(lowered, std::move(skeleton.form)));
   if (!(*plan_)->HasSizes(*values, skeleton.sizes)) {
