@@ -25,6 +25,8 @@
 #include <string>
 #include <unordered_map>
 
+#include "convert/operator_name.h"
+
 namespace torch_tvm::convert {
 namespace {
 
@@ -411,7 +413,7 @@ const std::unordered_map<std::string, Rule>& Rules() {
 }  // namespace
 
 Outputs OutputsByRule(const c10::FunctionSchema& schema, const std::vector<c10::IValue>& inputs) {
-  const auto rule = Rules().find(c10::toString(schema.operator_name()));
+  const auto rule = Rules().find(OperatorName(schema));
   return rule == Rules().end() ? std::nullopt : rule->second({schema, inputs});
 }
 

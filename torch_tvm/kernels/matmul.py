@@ -241,6 +241,21 @@ def emit(
     Product(workload, schedule, target, a, b, epilogue).emit()
 
 
+def _lesser_heights(rows: int) -> list[int]:
+    """Return heights of tiles for rows that are too few for a whole one, falling to 1.
+
+    Each takes as long to compile as the whole tile.
+    """
+    heights = {-(-rows // 2), -(-rows // 4), 1}
+    return sorted(heights - {rows}, reverse=True)
+
+
+def _where(condition: bool | tir.Value, then: tir.Index, otherwise: tir.Index) -> tir.Index:
+    if isinstance(condition, bool):
+        return then if condition else otherwise
+    return T.Select(condition, then, otherwise)
+
+
 def _panel_copy(
     workload: Matmul,
     schedule: Schedule,
@@ -320,7 +335,7 @@ class Product:
         w, s = self.workload, self.schedule
         vectors = self._right_operand(batch, panel, columns)
         if isinstance(w.m, Extent):
-            self._overlapping_rows(w.m, batch, block, panel, columns, vectors)
+            self._any_rows(w.m, batch, block, panel, columns, vectors)
             return
         sizes = tir.split_evenly(w.m, s.rows)
         tiles = sum(count for count, _ in sizes)
@@ -336,32 +351,62 @@ class Product:
             first_tile += count
             first_row += count * rows
 
-    def _overlapping_rows(
+    def _any_rows(
         self,
         m: Extent,
         batch: Mapping[str, tir.Index],
         block: tir.Index,
         panel: tir.Index,
         columns: int | None,
-        vectors: Callable[[tir.Index, tir.Index], list[tir.Value]],
+        load: Callable[..., list[tir.Value]],
     ) -> None:
-        """Emit tiles of equal heights, the last of which begins early enough to be whole; single rows if there are fewer."""
+        """Emit whole tiles, then one of the least height that takes all rows left over, beginning early enough to be whole.
+
+        Where there are fewer rows than a tile has, tiles of one of the lesser heights.
+        """
         w, s = self.workload, self.schedule
+        heights = [] if extent.same(m % s.rows, 0) else _lesser_heights(s.rows)
         parts = memory_of_parts(w.k, (s.rows, s.width), w.dtype)
+        enough = tir.reaches(m, s.rows)
+        (size,) = tir.expressions((m,))
+        most = heights[0] if heights else 0
 
-        def tiles(rows: int) -> None:
-            count = -(-m // rows)
-            low, high = block * count // s.row_blocks, (block + 1) * count // s.row_blocks
-            with tir.loop_between(*tir.expressions((low, high))) as i:
-                first = i * rows if rows == 1 else T.min(i * rows, m - rows)
-                self._tile(batch, first, rows, panel, columns, functools.partial(vectors, i), parts)
+        def once(index: tir.Index) -> tir.Index:
+            return index if isinstance(index, int) else tir.materialise(index, "int32", 1)
 
-        tir.either(tir.reaches(m, s.rows), lambda: tiles(s.rows), lambda: tiles(1))
+        whole = once(_where(enough, (size + (s.rows - 1 - most)) // s.rows, 0))
+        left = size - whole * s.rows
+
+        def tiles(rows: int, before: tir.Index, count: tir.Index, total: tir.Index, lines: int) -> None:
+            """Emit the block's share of `count` tiles behind `before` whole ones."""
+            share = once((w.k * s.vectors + total - 1) // T.max(total, 1))
+            low = T.max(block * total // s.row_blocks - before, 0)
+            high = T.min((block + 1) * total // s.row_blocks - before, count)
+            with tir.loop_between(low, high) as i:
+                first = before * s.rows + i * rows
+                first = first if rows == 1 else T.min(first, size - rows)
+                vectors = functools.partial(load, before + i, share=share, lines=lines)
+                self._tile(batch, first, rows, panel, columns, vectors, parts)
+
+        if enough is not False:
+            # Less than a tile is left over: all tiles but two share a panel's prefetching.
+            tiles(s.rows, 0, whole, whole + _where(left > 0, 1, 0), lines=-(-s.vectors // 2))
+        for height, below in zip(heights, [*heights[1:], 0], strict=True):
+            last = _where(T.And(left > below, left <= height), 1, 0)
+            least = max(height, 2 * below + 1) if below else 1
+            above = heights[heights.index(height) - 1] if height != most else s.rows
+            largest = max(above, 2 * height + 1) - 1 if above != s.rows else s.rows - 1
+            few = _where(T.And(size >= least, size <= largest), (size + (height - 1)) // height, 0)
+            count = once(_where(enough, last, few))
+            tiles(height, whole, count, whole + count, lines=s.vectors)
 
     def _right_operand(
         self, batch: Mapping[str, tir.Index], panel: tir.Index, columns: int | None
-    ) -> Callable[[tir.Index, tir.Index], list[tir.Value]]:
-        """Return what loads row k of the panel for a tile: a function of the number of the tile and of k."""
+    ) -> Callable[..., list[tir.Value]]:
+        """Return what loads row k of the panel for a tile: a function of the number of the tile and of k.
+
+        And, where the number of tiles is known only when the kernel runs, of `share` and `lines` of `PanelPrefetch`.
+        """
         w, s = self.workload, self.schedule
         if s.right == "packed":
             position = [batch[axis] for axis in _packed_batch(w)]
@@ -376,7 +421,7 @@ class Product:
             return self._panel_loads(copied, [], 0)
         counts = [min(s.lanes, (columns or s.width) - v * s.lanes) for v in range(s.vectors)]
 
-        def load(tile: tir.Index, k: tir.Index) -> list[tir.Value]:
+        def load(tile: tir.Index, k: tir.Index, **_: tir.Index) -> list[tir.Value]:
             first = [
                 w.b.index({**batch, "k": k, "n": panel * s.width + v * s.lanes}) for v in range(s.vectors)
             ]
@@ -390,13 +435,15 @@ class Product:
 
     def _panel_loads(
         self, buffer: tir.Buffer, outer: list[tir.Index], prefetch: int
-    ) -> Callable[[tir.Index, tir.Index], list[tir.Value]]:
+    ) -> Callable[..., list[tir.Value]]:
         s = self.schedule
-        tiles = sum(count for count, _ in tir.split_evenly(extent.hint(self.workload.m), s.rows))
-        ahead = PanelPrefetch(prefetch, self.workload.k, s.vectors, s.lanes, tiles)
+        known = sum(count for count, _ in tir.split_evenly(extent.hint(self.workload.m), s.rows))
 
-        def load(tile: tir.Index, k: tir.Index) -> list[tir.Value]:
+        def load(
+            tile: tir.Index, k: tir.Index, share: tir.Index = None, lines: int = 1
+        ) -> list[tir.Value]:
             vectors = [T.bind(tir.load(buffer, (*outer, k, v * s.lanes), s.lanes)) for v in range(s.vectors)]
+            ahead = PanelPrefetch(prefetch, self.workload.k, s.vectors, s.lanes, known, share, lines)
             ahead.emit(buffer, outer, tile, k)
             return vectors
 
@@ -414,7 +461,8 @@ class Product:
     ) -> None:
         w, s = self.workload, self.schedule
         used = s.vectors if columns is None else -(-columns // s.lanes)
-        chains = [quads.register_tile(w, rows, used, s.lanes, self.target) for _ in range(s.chains)]
+        count = max(s.chains, tiling.chains(rows, used, extent.hint(w.k)))
+        chains = [quads.register_tile(w, rows, used, s.lanes, self.target) for _ in range(count)]
 
         def step(chain: RegisterTile, k: tir.Index) -> None:
             row_of_panel = vectors(k)
