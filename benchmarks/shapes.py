@@ -136,7 +136,9 @@ def summary(measured: dict[str, Runtime]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for number in PASSES:
         ours = measured[OURS].seconds[number]
-        found[number] = {name: {"seconds": rounded(sum(each.seconds[number]))} for name, each in measured.items()}
+        found[number] = {
+            name: {"seconds": rounded(sum(each.seconds[number]))} for name, each in measured.items()
+        }
         for name, each in measured.items():
             if name == OURS:
                 continue
@@ -188,7 +190,9 @@ def text(name: str, found: dict[str, Any]) -> str:
         for runtime, entry in found[number].items():
             ratios = "".join(f", {key} {value}" for key, value in entry.items() if key != "seconds")
             lines.append(f"  {number} {runtime}: {entry['seconds']} s{ratios}")
-    lines += [f"  one plan for {plan['bounds']}: {plan['values']} values" for plan in found["symbolic"]["plans"]]
+    lines += [
+        f"  one plan for {plan['bounds']}: {plan['values']} values" for plan in found["symbolic"]["plans"]
+    ]
     lines += [f"  {reason}" for reason in found["symbolic"]["refusals"]]
     lines += [f"  guard kept {row['kept']}" for row in found["guard"]]
     return "\n".join(lines)

@@ -379,7 +379,7 @@ class Product:
 
         def tiles(rows: int, before: tir.Index, count: tir.Index, total: tir.Index, lines: int) -> None:
             """Emit the block's share of `count` tiles behind `before` whole ones."""
-            share = once((w.k * s.vectors + total - 1) // T.max(total, 1))
+            share = once((w.k * s.vectors + total - 1) // T.max(total, 1)) if s.prefetch else 0
             low = T.max(block * total // s.row_blocks - before, 0)
             high = T.min((block + 1) * total // s.row_blocks - before, count)
             with tir.loop_between(low, high) as i:
@@ -391,12 +391,15 @@ class Product:
         if enough is not False:
             # Less than a tile is left over: all tiles but two share a panel's prefetching.
             tiles(s.rows, 0, whole, whole + _where(left > 0, 1, 0), lines=-(-s.vectors // 2))
-        for height, below in zip(heights, [*heights[1:], 0], strict=True):
-            last = _where(T.And(left > below, left <= height), 1, 0)
-            least = max(height, 2 * below + 1) if below else 1
-            above = heights[heights.index(height) - 1] if height != most else s.rows
-            largest = max(above, 2 * height + 1) - 1 if above != s.rows else s.rows - 1
-            few = _where(T.And(size >= least, size <= largest), (size + (height - 1)) // height, 0)
+        below = [*heights, 0][1:]
+        # Two tiles of the next height take no longer than two of this one.
+        least = [
+            max(height, 2 * lower + 1) if lower else 1 for height, lower in zip(heights, below, strict=False)
+        ]
+        largest = [s.rows - 1, *(rows - 1 for rows in least)]
+        for height, lower, low, high in zip(heights, below, least, largest, strict=False):
+            last = _where(T.And(left > lower, left <= height), 1, 0)
+            few = _where(T.And(size >= low, size <= high), (size + (height - 1)) // height, 0)
             count = once(_where(enough, last, few))
             tiles(height, whole, count, whole + count, lines=s.vectors)
 
@@ -439,9 +442,7 @@ class Product:
         s = self.schedule
         known = sum(count for count, _ in tir.split_evenly(extent.hint(self.workload.m), s.rows))
 
-        def load(
-            tile: tir.Index, k: tir.Index, share: tir.Index = None, lines: int = 1
-        ) -> list[tir.Value]:
+        def load(tile: tir.Index, k: tir.Index, share: tir.Index = None, lines: int = 1) -> list[tir.Value]:
             vectors = [T.bind(tir.load(buffer, (*outer, k, v * s.lanes), s.lanes)) for v in range(s.vectors)]
             ahead = PanelPrefetch(prefetch, self.workload.k, s.vectors, s.lanes, known, share, lines)
             ahead.emit(buffer, outer, tile, k)
