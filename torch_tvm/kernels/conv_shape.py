@@ -283,26 +283,34 @@ class RowTile:
 
 
 def tile_rows(w: Conv2d, rows: int) -> Iterator[list[RowTile]]:
-    """Yield the tiles of an output row; of a symbolic one those that overlap, or, in a branch of its own, single pixels.
+    """Yield the tiles of an output row; of a symbolic one those that overlap, in a branch for each of three sizes.
 
-    A symbolic row has no edges: the padding is in a copy.
+    A symbolic row has no edges: the padding is in a copy. Half a tile is for images smaller than the one that tiles were
+    chosen for: 3x3 convolution of 512 channels at 4x4 with tiles of 5 pixels by single pixels takes 4.7 times as long as
+    with tiles of 4.
     """
     if not isinstance(w.out_width, Extent):
         yield row_tiles(w, rows)
         return
+    yield from _overlapping_tiles(w.out_width, sorted({rows, -(-rows // 2), 1}, reverse=True))
 
-    def overlapping(size: int) -> list[RowTile]:
-        return [RowTile(0, -(-w.out_width // size), size, edge=False, last=w.out_width - size)]
 
-    whole = tir.reaches(w.out_width, rows)
-    if isinstance(whole, bool):
-        yield overlapping(rows if whole else 1)
+def _overlapping_tiles(width: Extent, sizes: list[int]) -> Iterator[list[RowTile]]:
+    """Yield tiles of the first of some sizes, the last of which is 1, that a row has."""
+    size, *lesser = sizes
+    whole = not lesser or tir.reaches(width, size)
+    if whole is False:
+        yield from _overlapping_tiles(width, lesser)
+        return
+    tiles = [RowTile(0, -(-width // size), size, edge=False, last=width - size)]
+    if whole is True:
+        yield tiles
         return
     with T.If(whole):
         with T.Then():
-            yield overlapping(rows)
+            yield tiles
         with T.Else():
-            yield overlapping(1)
+            yield from _overlapping_tiles(width, lesser)
 
 
 def row_tiles(w: Conv2d, rows: int) -> list[RowTile]:
