@@ -56,7 +56,12 @@ def cases() -> dict[str, Case]:
     def tokens(length: int) -> Tensor:
         return torch.randint(0, 30522, (1, length))
 
-    small = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
+    small: dict[str, Any] = {
+        "hidden_size": 256,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+    }
     return {
         "bert": Case(bert, tokens, 4, 400, 200),
         "bert_2_layers": Case(lambda: bert(num_hidden_layers=2), tokens, 4, 400, 200),
