@@ -26,8 +26,7 @@ std::vector<std::string> Expand(const std::string& name) {
                                 "'; define it first (torch.library or TORCH_LIBRARY)");
   }
   std::vector<std::string> keys;
-  for (const auto& candidate : known)
-    keys.push_back(OperatorName(candidate->schema()));
+  for (const auto& candidate : known) keys.push_back(OperatorName(candidate->schema()));
   if (dot == std::string::npos) return keys;
   if (std::find(keys.begin(), keys.end(), name) == keys.end()) {
     std::string message =
