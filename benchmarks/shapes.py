@@ -1,29 +1,39 @@
-"""Models that are fed many sizes: compilations, and the time of all calls against that of PyTorch's JIT alone.
+"""Models that are fed many sizes: compilations, and what each call takes with PyTorch's JIT and with torch_tvm.
 
-Run as ``python benchmarks/shapes.py``. Each size comes once, in random order; times include what each runtime does at the
-first call with a size, and torch_tvm's compilations are named apart.
+Run as ``python benchmarks/shapes.py``. Sizes come in random order, twice: the first time each is new to both runtimes, so
+that times include what they do at the first call with a size, the second time none is. The runtimes are called in turns,
+for every size in another order, and each runs the size before it once more ahead of the call that is timed, so that it
+finds its own weights in the caches, as a user's program does. Compiling is counted apart. Results are added to a JSON file.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import random
+import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # started as a script
 
+from benchmarks import machine
 from benchmarks.command_line import pin, positive
+from benchmarks.compare import results
+from benchmarks.compare.results import OURS, rounded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TOLERANCE = 1e-5  # of the largest output
+RESULTS = Path(__file__).resolve().parent / "results"
+PASSES = ("first", "again")  # calls with a size
 
 
 @dataclass(frozen=True)
@@ -46,15 +56,16 @@ def cases() -> dict[str, Case]:
     def tokens(length: int) -> Tensor:
         return torch.randint(0, 30522, (1, length))
 
+    small: dict[str, Any] = {
+        "hidden_size": 256,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+    }
     return {
         "bert": Case(bert, tokens, 4, 400, 200),
-        "bert_small": Case(
-            lambda: bert(hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024),
-            tokens,
-            4,
-            400,
-            200,
-        ),
+        "bert_2_layers": Case(lambda: bert(num_hidden_layers=2), tokens, 4, 400, 200),
+        "bert_small": Case(lambda: bert(**small), tokens, 4, 400, 200),
         "lstm": Case(lambda: torch.nn.LSTM(64, 128), lambda length: torch.randn(length, 4, 64), 2, 300, 200),
         "resnet18": Case(
             lambda: ResNet(BasicBlock, (2, 2, 2, 2)), lambda size: torch.rand(1, 3, size, size), 96, 320, 50
@@ -62,18 +73,100 @@ def cases() -> dict[str, Case]:
     }
 
 
-def run(model: Any, inputs: Sequence[Tensor]) -> tuple[list[Any], float]:
-    """Return the results and the seconds that all calls took."""
-    results = []
-    begin = time.perf_counter()
-    for x in inputs:
-        result = model(x)
-        results.append(result[0] if isinstance(result, tuple) else result)
-    return results, time.perf_counter() - begin
+@dataclass
+class Runtime:
+    """A traced model, what switches on what runs it, and the seconds that its calls took."""
+
+    model: Callable[[Tensor], Any]
+    scope: Callable[[], AbstractContextManager[object]]
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {each: [] for each in PASSES})
+    compiling: float = 0
+    compiled: list[int] = field(default_factory=list)  # calls that compiled a plan, of the first pass
+
+    def timed(self, before: Tensor | None, x: Tensor, number: str) -> Tensor:
+        """Run the model with two inputs; note the time of the second without that of compiling a plan."""
+        with self.scope():
+            if before is not None:
+                self.model(before)
+            then = _compiled()
+            begin = time.perf_counter()
+            result = self.model(x)
+            spent = time.perf_counter() - begin
+        plans, compiling = (new - old for new, old in zip(_compiled(), then, strict=True))
+        if plans == 0:  # fitting a plan to another size counts as part of the call
+            compiling = 0.0
+        else:
+            self.compiled.append(len(self.seconds[number]))
+        self.compiling += compiling
+        self.seconds[number].append(spent - compiling)
+        return result[0] if isinstance(result, tuple) else result
 
 
-def measure(name: str, case: Case) -> bool:
-    """Print the figures of one model; True if results agree."""
+def _compiled() -> tuple[int, float]:
+    import torch_tvm
+
+    stats = torch_tvm.stats()
+    return stats["compiled"] + len(stats["symbolic"]["refusals"]), stats["compile_seconds"]
+
+
+def runtimes(model: nn.Module, example: Tensor) -> dict[str, Runtime]:
+    """Trace a model for PyTorch's JIT, as its users freeze and optimise it, and for torch_tvm."""
+    import torch
+
+    import torch_tvm
+
+    def frozen() -> Any:
+        return torch.jit.freeze(torch.jit.trace(model, example, check_trace=False))
+
+    with torch_tvm.disabled():
+        made = {"jit": frozen(), "optimize_for_inference": torch.jit.optimize_for_inference(frozen())}
+    found = {name: Runtime(jit, torch_tvm.disabled) for name, jit in made.items()}
+    found[OURS] = Runtime(frozen(), torch_tvm.enabled)
+    return found
+
+
+def run(measured: Sequence[Runtime], inputs: Sequence[Tensor], number: str) -> float:
+    """Call all runtimes with all inputs; return the largest difference of results, as part of the largest result."""
+    difference = 0.0
+    order = list(measured)
+    for position, x in enumerate(inputs):
+        found: dict[int, Tensor] = {}
+        for runtime in order:
+            found[id(runtime)] = runtime.timed(inputs[position - 1] if position else None, x, number)
+        order = [*order[1:], order[0]]
+        expected, ours = found[id(measured[0])], found[id(measured[-1])]
+        difference = max(difference, float((ours - expected).abs().max() / expected.abs().max()))
+    return difference
+
+
+def summary(measured: dict[str, Runtime]) -> dict[str, Any]:
+    """Return seconds of all calls, and how many times as fast torch_tvm is, by pass.
+
+    Calls that compile also pack weights and let the guard time PyTorch, so that the sums of all others are compared too.
+    """
+    found: dict[str, Any] = {}
+    for number in PASSES:
+        ours = measured[OURS].seconds[number]
+        others = [i for i in range(len(ours)) if number == "again" or i not in measured[OURS].compiled]
+        found[number] = {
+            name: {"seconds": rounded(sum(each.seconds[number]))} for name, each in measured.items()
+        }
+        for name, each in measured.items():
+            if name == OURS:
+                continue
+            ratios = sorted(a / b for a, b in zip(each.seconds[number], ours, strict=True))
+            without = sum(each.seconds[number][i] for i in others) / sum(ours[i] for i in others)
+            found[number][name] |= {
+                "ratio_of_sums": rounded(sum(each.seconds[number]) / sum(ours), 3),
+                "ratio_without_compiling_calls": rounded(without, 3),
+                "median_ratio": rounded(statistics.median(ratios), 3),
+                "tenth_ratio": rounded(ratios[len(ratios) // 10], 3),  # nine in ten sizes have a better one
+            }
+    return found
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Measure one model."""
     import torch
 
     import torch_tvm
@@ -82,44 +175,54 @@ def measure(name: str, case: Case) -> bool:
     model = case.build().eval()
     sizes = random.Random(0).sample(range(case.least, case.most + 1), case.count)
     inputs = [case.make_input(size) for size in sizes]
-
-    def traced() -> Any:
-        made = torch.jit.trace(model, inputs[0], check_trace=False)
-        return torch.jit.optimize_for_inference(torch.jit.freeze(made))
-
     with torch.no_grad():
-        with torch_tvm.disabled():
-            expected, jit_seconds = run(traced(), inputs)
+        measured = runtimes(model, inputs[0])
         torch_tvm.reset_stats()
-        with torch_tvm.enabled():
-            own = torch.jit.freeze(torch.jit.trace(model, inputs[0], check_trace=False))
-            results, tvm_seconds = run(own, inputs)
-            stats = torch_tvm.stats()
-            _, again = run(own, inputs)
-    difference = max(
-        float((a - b).abs().max() / b.abs().max()) for a, b in zip(results, expected, strict=True)
-    )
-    compile_seconds = stats["compile_seconds"]
-    print(
-        f"{name:12} {case.count:4} sizes  {stats['compiled']:3} compilations {compile_seconds:6.1f} s"
-        f"  JIT {jit_seconds:6.1f} s  torch_tvm {tvm_seconds - compile_seconds:6.1f} s, again {again:6.1f} s"
-        f"  fallbacks {stats['fallbacks']:3}  difference {difference:.1e}"
-    )
-    for plan in stats["symbolic"]["plans"]:
-        print(f"{'':12} one plan for {plan['bounds']}, {plan['values']} values")
-    for reason in stats["symbolic"]["refusals"]:
-        print(f"{'':12} {reason}")
-    return difference <= TOLERANCE
+        difference = max(run(list(measured.values()), inputs, number) for number in PASSES)
+        stats = torch_tvm.stats()
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "commit": machine.commit(),
+        "sizes": {"least": case.least, "most": case.most, "count": case.count},
+        "compiled": stats["compiled"],
+        "compile_seconds": rounded(measured[OURS].compiling, 3),
+        "fallbacks": stats["fallbacks"],
+        "symbolic": stats["symbolic"],
+        "guard": stats["guard"],
+        "difference": rounded(difference, 2),
+        **summary(measured),
+    }
+
+
+def text(name: str, found: dict[str, Any]) -> str:
+    """Write a result in a few lines."""
+    lines = [
+        f"{name}: {found['sizes']['count']} sizes, {found['compiled']} compilations in {found['compile_seconds']} s,"
+        f" {found['fallbacks']} fallbacks, difference {found['difference']:.1e}"
+    ]
+    for number in PASSES:
+        for runtime, entry in found[number].items():
+            ratios = "".join(f", {key} {value}" for key, value in entry.items() if key != "seconds")
+            lines.append(f"  {number} {runtime}: {entry['seconds']} s{ratios}")
+    lines += [
+        f"  one plan for {plan['bounds']}: {plan['values']} values" for plan in found["symbolic"]["plans"]
+    ]
+    lines += [f"  {reason}" for reason in found["symbolic"]["refusals"]]
+    lines += [f"  guard kept {row['kept']}" for row in found["guard"]]
+    return "\n".join(lines)
 
 
 def main() -> int:
     """Run the benchmark; 0 if torch_tvm agrees with PyTorch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", help="bert, bert_small, lstm, resnet18 (default: all)")
+    parser.add_argument("models", nargs="*", help="names in cases() (default: all)")
     parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON (default: in benchmarks/results)")
     options = parser.parse_args()
     pin(options.threads, "benchmarks.shapes")
     import torch
+
+    import torch_tvm
 
     torch.set_num_threads(options.threads)
     known = cases()
@@ -127,8 +230,21 @@ def main() -> int:
     if unknown:
         print(f"no model {unknown[0]!r}; there are {', '.join(known)}", file=sys.stderr)
         return 2
-    agreed = [measure(name, known[name]) for name in options.models or known]
-    return 0 if all(agreed) else 1
+    output = options.output or RESULTS / machine.short_name() / f"shapes_threads{options.threads}.json"
+    header = {
+        "machine": machine.describe(),
+        "versions": {OURS: torch_tvm.__version__, **machine.versions(["torch", "apache-tvm"])},
+        "threads": options.threads,
+    }
+    agreed = True
+    for name in options.models or known:
+        found = measure(known[name])
+        print(text(name, found), flush=True)
+        agreed = agreed and found["difference"] <= TOLERANCE
+        everything = results.load(output, header)
+        everything["models"][name] = found
+        results.save(output, everything)
+    return 0 if agreed else 1
 
 
 if __name__ == "__main__":

@@ -251,15 +251,25 @@ def test_constants_keep_their_bits() -> None:
     check(lambda t: t + float("nan"), x)
 
 
-def test_convolutions_do_not_import_the_compiler_of_torch() -> None:
-    """Their meta kernels in torch are Python, and the first one imports sympy and torch._dynamo: 1.5 s."""
+def test_lowering_does_not_import_the_compiler_of_torch() -> None:
+    """Many meta kernels in torch are Python, and the first one imports sympy and torch._dynamo: 1.5 s."""
     program = """
 import sys, torch, torch_tvm
+import torch.nn.functional as F
 network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4), torch.nn.ReLU())
 image = torch.randn(1, 3, 8, 8)
-traced = torch.jit.trace(network.eval(), image, check_trace=False)
+network = torch.jit.trace(network.eval(), image, check_trace=False)
+def encoder(tokens, index, table, mask):
+    x = F.embedding(tokens, table.gather(0, index)).view(2, 5, 2, 4).transpose(1, 2)
+    x = F.scaled_dot_product_attention(x, x, x) + F.scaled_dot_product_attention(x, x, x, mask)
+    weights = torch.softmax(-x @ x.transpose(-1, -2) / table[0, 0], -1)
+    return torch.bmm(weights[0], x[0]) * torch.rsqrt(x.pow(2).mean(-1, keepdim=True))
+indices = torch.zeros(6, 8, dtype=torch.long)
+given = torch.ones(2, 5, dtype=torch.long), indices, torch.randn(6, 8), torch.zeros(2, 1, 1, 5)
+encoder = torch.jit.trace(encoder, given, check_trace=False)
 before = "torch._dynamo" in sys.modules or "sympy" in sys.modules
-torch_tvm.to_relay(traced, (image,))
+torch_tvm.to_relay(network, (image,))
+torch_tvm.to_relay(encoder, given)
 print(before, "torch._dynamo" in sys.modules, "sympy" in sys.modules)
 """
     done = subprocess.run(

@@ -167,3 +167,32 @@ def test_rows_that_are_computed_twice_overwrite_nothing() -> None:
     assert epilogue.overwritable == []
     with pytest.raises(UndecidableError, match="cannot take the memory of input 1"):
         PlacedExpression(sum_and_relu(shape), (None, None), overwritten=1)
+
+
+def test_any_number_of_rows() -> None:
+    """Fewer than a tile has, and every number left over; panels are prefetched by as many tiles as there are."""
+    cpu, n, k = get_target(TARGETS[0]), 40, 70
+    rows = Dim("s", 1, 64, hint=50).extent
+    workload = Matmul(
+        MatrixView((rows, k), ("m", "k")),
+        MatrixView((n, k), ("n", "k")),
+        MatrixView((rows, n), ("m", "n")),
+        packed=True,
+    )
+    cases = {}
+    weight = random_tensor((n, k), "float32")
+    any_height = Schedule(1, 2, 16, "packed")
+    packed = torch.empty(matmul.packed_shape(workload, any_height))
+    pack = matmul.build_pack(workload, any_height, cpu, "pack")
+    compile_kernels({"pack": pack}, cpu)["pack"](weight, packed)
+    for height, blocks in ((1, 1), (3, 3), (6, 2), (13, 1)):
+        schedule = Schedule(height, 2, 16, "packed", blocks, parallel=blocks > 1, prefetch=k)
+        name = f"height_{height}"
+        built = matmul.build(workload, schedule, cpu, name)
+
+        def tensors(values: Values) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+            x = random_tensor((values["s"], k), "float32")
+            return [x, packed], [x @ weight.T]
+
+        cases[name] = Case(built, tensors, rtol=1e-4, atol=1e-4)
+    check(cases, grid(s=range(1, 45)), cpu)

@@ -168,7 +168,13 @@ Expr Context::Call(const std::string& op, std::vector<Expr> args, relay::AttrLis
 }
 
 Expr Context::Constant(const at::Scalar& value, ScalarType dtype) const {
-  // Through a tensor, for the wrap-around and rounding that PyTorch gives.
+  // Through a tensor, for the wrap-around and rounding that PyTorch gives, where there may be any.
+  if (value.isFloatingPoint() && (dtype == ScalarType::Double || dtype == ScalarType::Float)) {
+    return relay::MakeScalar(value.toDouble(), ToRelay(dtype));
+  }
+  if (value.isIntegral(/*includeBool=*/false) && dtype == ScalarType::Long) {
+    return relay::MakeScalar(value.toLong(), ToRelay(dtype));
+  }
   const at::Scalar held = at::scalar_tensor(value, at::dtype(value.type())).to(dtype).item();
   const DLDataType type = ToRelay(dtype);
   if (held.isFloatingPoint()) return relay::MakeScalar(held.toDouble(), type);

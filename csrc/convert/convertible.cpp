@@ -5,6 +5,7 @@
 #include <array>
 #include <unordered_set>
 
+#include "convert/operator_name.h"
 #include "convert/registry.h"
 
 namespace torch_tvm::convert {
@@ -129,7 +130,7 @@ std::string WhyNotConvertible(const Node* node) {
   if (const auto entry = Registry::Global().Find(*schema)) {
     return entry->check ? entry->check(*node) : "";
   }
-  if (DataDependentOperators().count(c10::toString(schema->operator_name())) != 0) {
+  if (DataDependentOperators().count(OperatorName(*schema)) != 0) {
     return "its sizes depend on values, which are known only when the kernels have run";
   }
   if (node->hasSideEffects() || node->isNondeterministic()) {

@@ -1,6 +1,7 @@
 #include "convert/cpu_strides.h"
 
 #include <ATen/ATen.h>
+#include <ATen/ExpandUtils.h>
 
 #include <unordered_map>
 
@@ -59,7 +60,12 @@ at::Tensor Attention(const Inputs& inputs, const at::Tensor& output) {
       inputs[4].toDouble(), inputs[5].toBool(), scale, inputs[7].toBool());
   constexpr int64_t kFlash = 1;  // sdp::SDPBackend::flash_attention
   if (choice != kFlash) return output;
-  return at::empty_like(query.transpose(1, 2)).transpose(1, 2);
+  // As empty_like, whose meta kernel is Python.
+  const at::Tensor rows = query.transpose(1, 2);
+  const auto strides = rows.is_non_overlapping_and_dense()
+                           ? rows.strides().vec()
+                           : at::infer_dense_strides(rows.sizes(), rows.strides());
+  return at::empty_strided(rows.sizes(), strides, rows.options()).transpose(1, 2);
 }
 
 using Correction = at::Tensor (*)(const Inputs&, const at::Tensor&);

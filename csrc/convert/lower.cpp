@@ -9,6 +9,7 @@
 #include "convert/control_flow.h"
 #include "convert/evaluator.h"
 #include "convert/numbers.h"
+#include "convert/operator_name.h"
 #include "convert/quantised.h"
 #include "convert/source.h"
 
@@ -20,7 +21,7 @@ using torch::jit::Value;
 
 std::string OperatorName(const Node* node) {
   const c10::FunctionSchema* schema = node->maybeSchema();
-  return schema == nullptr ? node->kind().toQualString() : c10::toString(schema->operator_name());
+  return schema == nullptr ? node->kind().toQualString() : convert::OperatorName(*schema);
 }
 
 ffi::Optional<relay::Span> SpanOf(const Node* node) {
@@ -110,7 +111,8 @@ class Lowering : private Builder {
     scopes_[level].exprs.insert_or_assign(tensor.unsafeGetTensorImpl(), std::move(expr));
   }
   Context MakeContext(const Node* node, const std::vector<at::Tensor>& fresh) {
-    return {node, evaluator_.inputs(), fresh, *this, SpanOf(node)};
+    return {node, evaluator_.inputs(), fresh, *this,
+            options_.spans ? SpanOf(node) : ffi::Optional<relay::Span>()};
   }
 
   relay::TensorType TypeOf(const at::Tensor& tensor) const {

@@ -84,6 +84,7 @@ struct LowerOptions {
   bool weights_as_constants = false;  // bind weights into the function instead of making parameters
   bool flatten_outputs = false;       // tensors in lists and tuples of outputs become outputs
   bool runtime_refusals = true;       // check values; without, kernels clip what PyTorch refuses
+  bool spans = true;                  // say where calls come from, which takes 5 us each
   bool control_flow = false;          // branches and loops that depend on data; else refused
 };
 

@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "convert/evaluator.h"
+#include "convert/operator_name.h"
 #include "convert/packed_weights.h"
 
 namespace torch_tvm::convert {
@@ -247,7 +248,7 @@ std::optional<QuantisedOutputs> RunQuantisedByRule(const c10::FunctionSchema& sc
       if (const auto own = quantiser_of(tensor)) quantiser = own;
     });
   }
-  const std::string name = c10::toString(schema.operator_name());
+  const std::string name = OperatorName(schema);
   const auto rule = Rules().find(name);
   if (rule != Rules().end() && (quantiser || !TakesEither(name))) {
     return rule->second({schema, inputs, quantiser_of});

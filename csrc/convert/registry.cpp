@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "convert/operator_name.h"
+
 namespace torch_tvm::convert {
 namespace {
 
@@ -24,8 +26,7 @@ std::vector<std::string> Expand(const std::string& name) {
                                 "'; define it first (torch.library or TORCH_LIBRARY)");
   }
   std::vector<std::string> keys;
-  for (const auto& candidate : known)
-    keys.push_back(c10::toString(candidate->schema().operator_name()));
+  for (const auto& candidate : known) keys.push_back(OperatorName(candidate->schema()));
   if (dot == std::string::npos) return keys;
   if (std::find(keys.begin(), keys.end(), name) == keys.end()) {
     std::string message =
@@ -66,7 +67,7 @@ void Registry::AddUnchecked(const std::string& key, const Entry& entry) {
 
 std::optional<Entry> Registry::Find(const c10::FunctionSchema& schema) const {
   std::shared_lock lock(mutex_);
-  const auto entry = entries_.find(c10::toString(schema.operator_name()));
+  const auto entry = entries_.find(OperatorName(schema));
   if (entry == entries_.end()) return std::nullopt;
   return entry->second;
 }

@@ -1,14 +1,22 @@
 #include "convert/shape_rules.h"
 
 #include <ATen/ATen.h>
+#include <ATen/ExpandUtils.h>
 #include <ATen/native/ConvUtils.h>
+#include <ATen/ops/_softmax_meta_dispatch.h>
 #include <ATen/ops/add_meta_dispatch.h>
 #include <ATen/ops/avg_pool2d_meta_dispatch.h>
+#include <ATen/ops/bmm_meta_dispatch.h>
 #include <ATen/ops/cat_meta_dispatch.h>
+#include <ATen/ops/div_meta_dispatch.h>
 #include <ATen/ops/exp_meta_dispatch.h>
+#include <ATen/ops/gather_meta_dispatch.h>
 #include <ATen/ops/max_pool2d_with_indices_meta_dispatch.h>
 #include <ATen/ops/mean_meta_dispatch.h>
 #include <ATen/ops/mul_meta_dispatch.h>
+#include <ATen/ops/neg_meta_dispatch.h>
+#include <ATen/ops/pow_meta_dispatch.h>
+#include <ATen/ops/rsqrt_meta_dispatch.h>
 #include <ATen/ops/sigmoid_meta_dispatch.h>
 #include <ATen/ops/sub_meta_dispatch.h>
 #include <ATen/ops/tanh_meta_dispatch.h>
@@ -16,6 +24,8 @@
 #include <algorithm>
 #include <string>
 #include <unordered_map>
+
+#include "convert/operator_name.h"
 
 namespace torch_tvm::convert {
 namespace {
@@ -192,6 +202,87 @@ Outputs Mean(const Arguments& arguments) {
                                                  arguments["keepdim"].toBool(), std::nullopt)};
 }
 
+Outputs Divide(const Arguments& arguments) {
+  return std::vector<c10::IValue>{
+      at::meta::div(arguments.Tensor("self"), arguments.Tensor("other"))};
+}
+
+Outputs Power(const Arguments& arguments) {
+  return std::vector<c10::IValue>{
+      at::meta::pow(arguments.Tensor("self"), arguments["exponent"].toScalar())};
+}
+
+Outputs Softmax(const Arguments& arguments) {
+  const at::Tensor self = arguments.Tensor("self");
+  if (!arguments["dtype"].isNone() || !self.is_floating_point()) return std::nullopt;
+  return std::vector<c10::IValue>{
+      at::meta::_softmax(self, arguments["dim"].toInt(), /*half_to_float=*/false)};
+}
+
+Outputs Gather(const Arguments& arguments) {
+  return std::vector<c10::IValue>{at::meta::gather(
+      arguments.Tensor("self"), arguments["dim"].toInt(), arguments.Tensor("index"))};
+}
+
+Outputs Embedding(const Arguments& arguments) {
+  const at::Tensor weight = arguments.Tensor("weight");
+  const at::Tensor indices = arguments.Tensor("indices");
+  const bool whole = indices.scalar_type() == c10::kLong || indices.scalar_type() == c10::kInt;
+  if (weight.dim() != 2 || !whole) return std::nullopt;
+  std::vector<int64_t> sizes = indices.sizes().vec();
+  sizes.push_back(weight.size(1));
+  return std::vector<c10::IValue>{at::empty(sizes, weight.options())};
+}
+
+Outputs BatchedProduct(const Arguments& arguments) {
+  return std::vector<c10::IValue>{
+      at::meta::bmm(arguments.Tensor("self"), arguments.Tensor("mat2"))};
+}
+
+// The dimensions before the last two, of tensors that have them.
+at::IntArrayRef BatchOf(const at::Tensor& tensor) {
+  return tensor.sizes().slice(0, static_cast<size_t>(tensor.dim()) - 2);
+}
+
+// Matrices in equal batches.
+bool AreBatches(const at::Tensor& a, const at::Tensor& b) {
+  return a.dim() >= 3 && a.dim() == b.dim() && a.is_floating_point() && a.numel() > 0 &&
+         b.numel() > 0 && a.scalar_type() == b.scalar_type() && BatchOf(a) == BatchOf(b);
+}
+
+Outputs BatchOfMatrices(const at::Tensor& like, int64_t rows, int64_t columns) {
+  std::vector<int64_t> sizes = BatchOf(like).vec();
+  sizes.insert(sizes.end(), {rows, columns});
+  return std::vector<c10::IValue>{at::empty(sizes, like.options())};
+}
+
+Outputs MatrixProduct(const Arguments& arguments) {
+  const at::Tensor self = arguments.Tensor("self");
+  const at::Tensor other = arguments.Tensor("other");
+  if (!AreBatches(self, other) || self.size(-1) != other.size(-2)) return std::nullopt;
+  return BatchOfMatrices(self, self.size(-2), other.size(-1));
+}
+
+// Its meta kernel is all of its decomposition: 1.2 ms. Strides: cpu_strides.h.
+Outputs Attention(const Arguments& arguments) {
+  const at::Tensor query = arguments.Tensor("query");
+  const at::Tensor key = arguments.Tensor("key");
+  const at::Tensor value = arguments.Tensor("value");
+  const at::Tensor mask = arguments.Tensor("attn_mask");
+  const bool valid = AreBatches(query, key) && AreBatches(key, value) &&
+                     query.size(-1) == key.size(-1) && key.size(-2) == value.size(-2) &&
+                     arguments["dropout_p"].toDouble() == 0;
+  if (!valid) return std::nullopt;
+  std::vector<int64_t> scores = BatchOf(query).vec();
+  scores.insert(scores.end(), {query.size(-2), key.size(-2)});
+  const bool fits =
+      !mask.defined() ||
+      (!arguments["is_causal"].toBool() && at::is_expandable_to(mask.sizes(), scores) &&
+       (mask.scalar_type() == c10::kBool || mask.scalar_type() == query.scalar_type()));
+  if (!fits) return std::nullopt;
+  return BatchOfMatrices(query, query.size(-2), value.size(-1));
+}
+
 // The operators from here on have no meta kernel of PyTorch's, or one that asks for values.
 
 at::Tensor Sized(const at::Tensor& like, at::IntArrayRef sizes) {
@@ -277,6 +368,7 @@ const std::unordered_map<std::string, Rule>& Rules() {
       {"aten::adaptive_avg_pool2d", AdaptivePool},
       {"aten::add.Tensor", Add},
       {"aten::avg_pool2d", AveragePool},
+      {"aten::bmm", BatchedProduct},
       {"aten::batch_norm", BatchNorm},
       {"aten::cat", Concatenate},
       {"aten::combinations", Combinations},
@@ -284,7 +376,10 @@ const std::unordered_map<std::string, Rule>& Rules() {
       {"aten::convolution", Convolution},
       {"aten::corrcoef", Covariance},
       {"aten::cov", Covariance},
+      {"aten::div.Tensor", Divide},
+      {"aten::embedding", Embedding},
       {"aten::exp", Unary<at::meta::exp>},
+      {"aten::gather", Gather},
       {"aten::gelu", Activation},
       {"aten::hardsigmoid", Activation},
       {"aten::hardswish", Activation},
@@ -296,13 +391,19 @@ const std::unordered_map<std::string, Rule>& Rules() {
       {"aten::layer_norm", LayerNorm},
       {"aten::leaky_relu", Activation},
       {"aten::linear", Linear},
+      {"aten::matmul", MatrixProduct},
       {"aten::max_pool2d", MaxPool},
       {"aten::mean.dim", Mean},
       {"aten::mul.Tensor", Multiply},
+      {"aten::neg", Unary<at::meta::neg>},
+      {"aten::pow.Tensor_Scalar", Power},
       {"aten::relu", Activation},
       {"aten::relu6", Activation},
+      {"aten::rsqrt", Unary<at::meta::rsqrt>},
+      {"aten::scaled_dot_product_attention", Attention},
       {"aten::sigmoid", Unary<at::meta::sigmoid>},
       {"aten::silu", Activation},
+      {"aten::softmax.int", Softmax},
       {"aten::sub.Tensor", Subtract},
       {"aten::tanh", Unary<at::meta::tanh>},
   };
@@ -312,7 +413,7 @@ const std::unordered_map<std::string, Rule>& Rules() {
 }  // namespace
 
 Outputs OutputsByRule(const c10::FunctionSchema& schema, const std::vector<c10::IValue>& inputs) {
-  const auto rule = Rules().find(c10::toString(schema.operator_name()));
+  const auto rule = Rules().find(OperatorName(schema));
   return rule == Rules().end() ? std::nullopt : rule->second({schema, inputs});
 }
 

@@ -291,21 +291,23 @@ class _Tile:
     shape: RowTile
     first: tir.Index
     number: tir.Index
-    per_row: int
+    per_row: tir.Index
 
 
 def _tiles(w: Conv2d, s: Schedule, columns: tir.Index) -> Iterator[_Tile]:
     """Emit the loop over the tiles of a row that are in a part of its columns; yield each whose code is different."""
-    for shapes in tile_rows(w, s.rows):
-        every = sum(shape.count for shape in shapes)
-        low, high = columns * every // s.column_blocks, (columns + 1) * every // s.column_blocks
-        number = 0
-        for shape in shapes:
-            count = shape.count
-            from_tile, to_tile = (tir.clamp_index(end - number, 0, count) for end in (low, high))
-            with tir.loop_between(from_tile, to_tile) as i:
-                yield _Tile(shape, shape.at(i), number + i - low, -(-every // s.column_blocks))
-            number += count
+    shapes = tile_rows(w, s.rows)
+    every: tir.Index = 0
+    for shape in shapes:
+        every += shape.count
+    low, high = columns * every // s.column_blocks, (columns + 1) * every // s.column_blocks
+    per_row = (every + (s.column_blocks - 1)) // s.column_blocks
+    number: tir.Index = 0
+    for shape in shapes:
+        from_tile, to_tile = (tir.clamp_index(end - number, 0, shape.count) for end in (low, high))
+        with tir.loop_between(from_tile, to_tile) as i:
+            yield _Tile(shape, shape.at(i), number + i - low, per_row)
+        number += shape.count
 
 
 def _flat_input_shape(w: Conv2d) -> tuple[int, int, int]:

@@ -72,14 +72,18 @@ class Schedule:
         return -(-workload.out_rows // self.row_blocks)
 
     def for_symbolic(self, workload: Conv2d) -> Schedule:
-        """Return the schedule for what is known of the sizes: tiles that overlap do not meet borders, nor are they added up."""
+        """Return the schedule for what is known of the sizes: tiles that overlap do not meet borders, nor are they added up.
+
+        What is prefetched for another pass would leave L1 before it is read, and come from L2 twice.
+        """
         if not isinstance(workload.width, Extent):
             return self
+        prefetch = self.prefetch if self.passes == 1 else min(self.prefetch, tiling.ROWS_AHEAD)
         if workload.width_padding != (0, 0):
             if min(workload.padding) < 0:
                 raise UndecidableError(f"negative padding of an image of symbolic width in {workload}")
-            return replace(self, border="copy", passes=1)
-        return replace(self, passes=1)
+            return replace(self, border="copy", passes=1, prefetch=prefetch)
+        return replace(self, passes=1, prefetch=prefetch)
 
 
 def default_schedule(workload: Conv2d, target: CpuTarget, threads: int = 1) -> Schedule:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tvm.tirx.script import builder as T
 
-from torch_tvm.kernels import extent, tir
+from torch_tvm.kernels import cover, extent, tir
 from torch_tvm.kernels.extent import Extent, Size
 
 
@@ -271,38 +271,29 @@ def _ceil_divide(index: tir.Index, divisor: int) -> tir.Index:
 class RowTile:
     """`count` neighbouring tiles of `size` pixels, the first at pixel `first`; `edge` ones leave the image."""
 
-    first: int
-    count: Size
+    first: tir.Index
+    count: tir.Index
     size: int
     edge: bool
-    last: Size | None = None  # where the last tile of a symbolic row begins, so that it is whole
+    last: tir.Index | None = None  # where the last tile of a symbolic row begins, so that it is whole
 
     def at(self, i: tir.Index) -> tir.Index:
         """Return the pixel at which tile `i` begins."""
-        return self.first + i * self.size if self.last is None else T.min(i * self.size, self.last)
+        first = self.first + i * self.size
+        return first if self.last is None else T.min(first, self.last)
 
 
-def tile_rows(w: Conv2d, rows: int) -> Iterator[list[RowTile]]:
-    """Yield the tiles of an output row; of a symbolic one those that overlap, or, in a branch of its own, single pixels.
+def tile_rows(w: Conv2d, rows: int) -> list[RowTile]:
+    """Return the tiles of an output row; of a symbolic one, emit how many there are of each of three sizes.
 
-    A symbolic row has no edges: the padding is in a copy.
+    A symbolic row has no edges: the padding is in a copy. The lesser sizes are for what tiles leave over, and for images
+    smaller than the one that tiles were chosen for: 3x3 convolution of 512 channels at 4x4 takes 1330 us by single pixels,
+    where a tile has 5, and 775 us in tiles of 3.
     """
     if not isinstance(w.out_width, Extent):
-        yield row_tiles(w, rows)
-        return
-
-    def overlapping(size: int) -> list[RowTile]:
-        return [RowTile(0, -(-w.out_width // size), size, edge=False, last=w.out_width - size)]
-
-    whole = tir.reaches(w.out_width, rows)
-    if isinstance(whole, bool):
-        yield overlapping(rows if whole else 1)
-        return
-    with T.If(whole):
-        with T.Then():
-            yield overlapping(rows)
-        with T.Else():
-            yield overlapping(1)
+        return row_tiles(w, rows)
+    tiles = cover.cover(w.out_width, rows, cover.parts(rows, 1))
+    return [RowTile(tile.first, tile.count, tile.size, edge=False, last=tile.last) for tile in tiles]
 
 
 def row_tiles(w: Conv2d, rows: int) -> list[RowTile]:

@@ -209,11 +209,10 @@ class Rows:
         self, image: tir.Index, outer: tir.Index, y: tir.Index, vectors: tuple[tir.Index, tir.Index]
     ) -> None:
         """Emit row `y` of an image, number `outer` in the output, for vectors (from, to) of filters."""
-        for tiles in tile_rows(self.workload, self.pixels):
-            for tile in tiles:
-                with tir.loop(tile.count) as i:
-                    place = [outer, *self.workload.output_row(y)]
-                    self._channels(image, place, y, tile, tile.at(i), vectors)
+        for tile in tile_rows(self.workload, self.pixels):
+            with tir.loop(tile.count) as i:
+                place = [outer, *self.workload.output_row(y)]
+                self._channels(image, place, y, tile, tile.at(i), vectors)
 
     def _channels(
         self,

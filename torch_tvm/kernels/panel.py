@@ -28,6 +28,9 @@ class PanelPrefetch:
         Rows of a panel, and vectors of a row.
     tiles
         Tiles that read each panel, one after the other.
+    share, lines
+        Where the number of tiles is known only when the kernel runs: vectors that each of them has to prefetch, and how many
+        of them at most at a step.
     """
 
     ahead: int
@@ -35,14 +38,20 @@ class PanelPrefetch:
     vectors: int
     lanes: int
     tiles: int
+    share: tir.Index | None = None
+    lines: int = 1
 
     def emit(self, panels: tir.Buffer, outer: Sequence[tir.Index], tile: tir.Index, step: tir.Index) -> None:
         """Emit what tile number `tile` prefetches at row `step`; panels[(*outer, row, column)] are contiguous."""
         if self.ahead == 0:
             return
-        if self.ahead < self.steps or self.tiles == 1:
+        if self.ahead < self.steps or (self.tiles == 1 and self.share is None):
             for v in range(self.vectors):
                 tir.prefetch(panels, (*outer, step + self.ahead, v * self.lanes))
+        elif self.share is not None:
+            first = tile * self.share + step * self.share // self.steps
+            for line in range(self.lines):
+                tir.prefetch(panels, (*outer, self.ahead, (first + line) * self.lanes))
         elif self.tiles <= self.vectors:
             lines = -(-self.vectors // self.tiles)
             for line in range(lines):

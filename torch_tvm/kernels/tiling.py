@@ -25,6 +25,8 @@ MEMORY_BYTES_PER_CYCLE = 2
 # From this size on a panel is read in passes: of 590 KB, 3x3 convolution of 512 channels at 14x14 stride 2 takes 532 us at
 # once and 483 us in three passes; of 295 KB, 256 to 512 channels 260 us both ways (two threads).
 _PASSES_BYTES = 384 * 1024
+# Rows of a panel that arrive in time.
+ROWS_AHEAD = 64
 # Two FMA a cycle at 4 GHz.
 _FMA_PER_NANOSECOND = 8
 # From L3: 1x512x1000 takes 21 us for 2 MB of weights.
@@ -91,7 +93,8 @@ def prefetch_rows(rows: int, weight_bytes: int, steps: int, tiles: int, row_byte
     """
     if rows < 4 or weight_bytes <= WARM_BYTES:
         return 0
-    return steps if tiles > 1 and steps > 64 and steps * row_bytes <= _PREFETCHED_PANEL_BYTES else 64
+    whole = tiles > 1 and steps > ROWS_AHEAD and steps * row_bytes <= _PREFETCHED_PANEL_BYTES
+    return steps if whole else ROWS_AHEAD
 
 
 def worth_threads(flops: int, weight_bytes: int, lanes: int, threads: int) -> bool:
