@@ -148,6 +148,16 @@ bool CanCrossBoundary(const Value* value) {
   return value->type()->isSubtypeOf(*c10::TensorType::get()) || HoldsNoTensor(*value->type());
 }
 
+bool MayTurnOutFresh(const Value* value) {
+  const Node* node = value->node();
+  if (node->kind() == c10::aten::to) return true;
+  if (node->kind() != c10::prim::ListUnpack) return false;
+  const Value* list = node->input();
+  const c10::FunctionSchema* schema = list->node()->maybeSchema();
+  return schema != nullptr && list->node()->kind().is_aten() &&
+         schema->returns().at(list->offset()).alias_info() == nullptr;
+}
+
 StaticCheck RequireFalse(std::string argument) {
   return [argument](const Node& node) -> std::string {
     const auto index = node.schema().argumentIndexWithName(argument);

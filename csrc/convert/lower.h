@@ -56,6 +56,7 @@ struct Refusal {
   std::string reason;
   std::string source;  // the user's source range
   const torch::jit::Node* node;
+  bool shares_memory = false;  // nothing is to be computed: a result is an argument
 };
 
 struct Lowered {
@@ -85,6 +86,7 @@ struct LowerOptions {
   bool flatten_outputs = false;       // tensors in lists and tuples of outputs become outputs
   bool runtime_refusals = true;       // check values; without, kernels clip what PyTorch refuses
   bool control_flow = false;          // branches and loops that depend on data; else refused
+  bool shared_outputs = false;        // outputs may share memory, as computed anew; else refused
 };
 
 // `inputs` are the values of this call in the order of subgraph->inputs(); `kinds` says which

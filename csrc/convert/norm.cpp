@@ -67,14 +67,20 @@ Results VectorNorm(Context& ctx) {
 // Sums of sizes over one dimension, then the largest or smallest over the other.
 Results MatrixNormOver(const Context& ctx, double order, const Sizes& dims) {
   const double size = std::abs(order);
-  if (size != 1 && !std::isinf(size)) {
+  const bool columns = size == 1, singular = size == 2;
+  const int64_t summed = dims[columns ? 0 : 1], compared = dims[columns ? 1 : 0];
+  if (const auto zero = OfNothing(ctx, dims)) {
+    const bool none = ctx.Tensor(SelfName(ctx)).sizes()[static_cast<size_t>(compared)] == 0;
+    if (order < 0 && (none || singular)) {
+      ctx.Refuse("ord=" + std::to_string(order) + " of no elements, for which PyTorch raises");
+    }
+    return *zero;
+  }
+  if (!columns && !std::isinf(size)) {
     ctx.Refuse(
         "ord=" + std::to_string(order) +
         " is a norm of singular values; those of order 1, -1, inf, -inf and 'fro' are converted");
   }
-  if (OfNothing(ctx, dims)) ctx.Refuse("it is a matrix norm of no elements");
-  const bool columns = size == 1;
-  const int64_t summed = dims[columns ? 0 : 1], compared = dims[columns ? 1 : 0];
   const Term sums = Reduce("sum", Abs(Measured(ctx)), {summed}, true);
   const Term norm = Reduce(order > 0 ? "max" : "min", sums, {compared}, true);
   return ctx.Reshape(Settle(norm), Kept(ctx.Tensor(SelfName(ctx)).sizes(), dims),
@@ -82,8 +88,12 @@ Results MatrixNormOver(const Context& ctx, double order, const Sizes& dims) {
 }
 
 Results FrobeniusOver(const Context& ctx, const Sizes& dims) {
-  if (ctx.String("ord") != "fro") {
-    ctx.Refuse("ord='" + ctx.String("ord") + "'; only 'fro' is converted");
+  const std::string order = ctx.String("ord");
+  if (order == "nuc" && dims.size() == 2) {
+    if (const auto zero = OfNothing(ctx, dims)) return *zero;
+  }
+  if (order != "fro") {
+    ctx.Refuse("ord='" + order + "' is a norm of singular values; only 'fro' is converted");
   }
   return VectorNormOver(ctx, 2, dims);
 }

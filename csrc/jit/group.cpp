@@ -247,7 +247,7 @@ void Group::Decide(const SignatureReader& reader, const Compiled& compiled) {
 }
 
 void Group::RunRefused(Stack& stack, const Compiled& compiled) const {
-  TORCH_CHECK(compiled.slower || !GetOptions().strict, compiled.error);
+  TORCH_CHECK(compiled.error.empty() || !GetOptions().strict, compiled.error);
   for (const auto& reason : compiled.refusals) Stats::Get().CountReason(reason);
   if (compiled.postponed != nullptr) ++*compiled.postponed;
   if (compiled.partition) {
