@@ -81,7 +81,7 @@ def test_refusals() -> None:
     a, b = matrices(33, 33), values([33, 1], f64)
     assert "33 rows" in refusal(lambda a, b: torch.linalg.solve_triangular(a, b, upper=True), a, b)
     assert "n=-2 inverts" in refusal(lambda a: torch.linalg.matrix_power(a, -2), a)
-    assert "no converter" in refusal(torch.linalg.svdvals, a)
+    assert "iterations end when values say so" in refusal(torch.linalg.svdvals, a)
 
 
 @pytest.mark.parametrize("dtype", [f32, torch.bfloat16, torch.int64])

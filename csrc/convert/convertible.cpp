@@ -5,6 +5,7 @@
 #include <array>
 #include <unordered_set>
 
+#include "convert/refused.h"
 #include "convert/registry.h"
 
 namespace torch_tvm::convert {
@@ -139,7 +140,7 @@ std::string WhyNotConvertible(const Node* node) {
   if (ReadingOperators().count(schema->name()) != 0) {
     return "it reads a tensor's data, which is known only when the kernels have run";
   }
-  return "no converter is registered for it";
+  return WhyNoConverter(c10::toString(schema->operator_name()));
 }
 
 bool IsConvertible(const Node* node) { return WhyNotConvertible(node).empty(); }

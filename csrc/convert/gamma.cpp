@@ -147,10 +147,17 @@ Results MultivariateLogGamma(Context& ctx) {
   if (p > kMost) {
     ctx.Refuse("p=" + std::to_string(p) + "; at most " + std::to_string(kMost) + " is converted");
   }
-  const Term x = Wide(ctx, "self");
-  Term sum = LogGamma(x);
-  for (int64_t j = 1; j < p; ++j) sum = sum + LogGamma(x - 0.5 * static_cast<double>(j));
-  return Settled(ctx, sum + static_cast<double>(p * (p - 1)) * 0.25 * std::log(kPi));
+  // Rounded where eager PyTorch rounds: beside poles the last bit of an argument counts.
+  const ScalarType dtype = ctx.Result().dtype;
+  const Term x = Lift(ctx, "self");
+  const auto log_gamma = [&](const Term& argument) {
+    const Term exact = LogGamma(argument.Rounded(dtype).As(kDouble));
+    return exact.As(x.dtype).Rounded(dtype).As(kDouble);
+  };
+  Term sum = log_gamma(x);
+  for (int64_t j = 1; j < p; ++j) sum = sum + log_gamma(x - 0.5 * static_cast<double>(j));
+  const Term rounded = sum.As(x.dtype).Rounded(dtype);
+  return Settle(rounded + static_cast<double>(p * (p - 1)) * 0.25 * std::log(kPi));
 }
 
 // The sum of (q + k)^-s over k = 0, 1, ...

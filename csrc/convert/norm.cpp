@@ -42,7 +42,7 @@ Term Measured(const Context& ctx) {
   return {ctx, ctx.Cast(ctx.Cast(self, dtype), dtype, math), math};
 }
 
-// A norm of no elements is zero; PyTorch raises where the order is negative or infinite.
+// A norm of no elements is zero, that of singular values too; PyTorch raises where the order is negative or infinite.
 std::optional<Expr> OfNothing(const Context& ctx, const Sizes& dims) {
   const Sizes sizes = ctx.Tensor(SelfName(ctx)).sizes();
   const auto none = [&](int64_t dim) { return sizes[static_cast<size_t>(dim)] == 0; };

@@ -253,7 +253,9 @@ void Group::RunRefused(Stack& stack, const Compiled& compiled) const {
   if (compiled.partition) {
     torch::jit::InterpreterState(*compiled.partition).run(stack);
   } else {
-    Stats::Get().fallbacks.fetch_add(1, std::memory_order_relaxed);
+    // What gives its arguments back is none: it was not for TVM to compute.
+    const int64_t counted = compiled.refusals.empty() ? 0 : 1;
+    Stats::Get().fallbacks.fetch_add(counted, std::memory_order_relaxed);
     Interpret(stack);
   }
 }
