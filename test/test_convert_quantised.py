@@ -242,10 +242,12 @@ def test_transposed_convolutions(groups: int, filters: int, options: Any, inputs
         return quantized.conv_transpose2d(q, weights, 0.2, 120).dequantize()
 
     x = torch.randn(2, inputs, 5, 4)
-    numbers = torch.quantize_per_tensor(x, 0.03, 9, torch.quint8).dequantize(), weight.dequantize(), conv.unpack()[1]
-    exact = torch.nn.functional.conv_transpose2d(
-        *numbers, stride, padding, output_padding, groups, dilation
+    numbers = (
+        torch.quantize_per_tensor(x, 0.03, 9, torch.quint8).dequantize(),
+        weight.dequantize(),
+        conv.unpack()[1],
     )
+    exact = torch.nn.functional.conv_transpose2d(*numbers, stride, padding, output_padding, groups, dilation)
     expected = torch.quantize_per_tensor(exact, 0.2, 120, torch.quint8).dequantize()
     with torch_tvm.enabled(strict=True, min_group_size=1), torch.no_grad():
         module = Packed(conv, function)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from convert_checks import check, refusal, run_compiled, values
 
+import torch_tvm
+
 Tensor = torch.Tensor
 f32, f64 = torch.float32, torch.float64
 
@@ -75,6 +77,40 @@ def test_reflections() -> None:
 
     check(multiply, reflectors, tau, c, d)
     run_compiled(multiply, reflectors, tau, c, d)
+
+
+@pytest.mark.parametrize("dtype", [f32, f64])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_cholesky(size: int, dtype: torch.dtype) -> None:
+    """One triangle is read, whatever is in the other."""
+    half = values([2, 3, size, size], dtype)
+    whole = half @ half.mT + 3 * torch.eye(size, dtype=dtype)
+
+    def factorise(a: Tensor) -> Any:
+        return (
+            torch.linalg.cholesky(a.tril()),
+            torch.linalg.cholesky(a.triu(), upper=True),
+            torch.cholesky(a[0], True),
+            *torch.linalg.cholesky_ex(a.transpose(0, 1)),
+        )
+
+    check(factorise, whole)
+    run_compiled(factorise, whole)
+
+
+def test_cholesky_of_what_is_not_positive_definite() -> None:
+    good, bad = torch.eye(3), torch.diag(torch.tensor([1.0, -1.0, 2.0]))
+    with torch_tvm.enabled(min_group_size=1, guard=False):
+        traced = torch.jit.trace(lambda a: torch.linalg.cholesky_ex(a), good, strict=False)
+        raising = torch.jit.trace(torch.linalg.cholesky, good)
+        for matrix in (bad, bad * float("nan"), bad.abs() * float("inf")):
+            torch_tvm.reset_stats()
+            for got, expected in zip(traced(matrix), torch.linalg.cholesky_ex(matrix), strict=True):
+                torch.testing.assert_close(got, expected, equal_nan=True)
+            (reason,) = torch_tvm.stats()["fallback_reasons"]
+            assert "not positive-definite" in reason
+        with pytest.raises(RuntimeError, match="not positive-definite"):
+            raising(bad)
 
 
 def test_refusals() -> None:

@@ -38,9 +38,9 @@ Term LogGammaOfPositive(const Term& x) {
   const Term small = x < kShift;
   const Term y = Where(small, x + kShift, x);
   const Term inverse = 1 / y;
-  const Term rest = inverse * Series(inverse * inverse,
-                                     {1.0 / 12, -1.0 / 360, 1.0 / 1260, -1.0 / 1680, 1.0 / 1188,
-                                      -691.0 / 360360, 1.0 / 156});
+  const Term rest =
+      inverse * Series(inverse * inverse, {1.0 / 12, -1.0 / 360, 1.0 / 1260, -1.0 / 1680,
+                                           1.0 / 1188, -691.0 / 360360, 1.0 / 156});
   const Term large = (y - 0.5) * (Log(y) - 1) + (0.5 * std::log(2 * kPi) - 0.5) + rest;
   return large - Log(Where(small, product, 1));
 }
@@ -63,10 +63,9 @@ Term Digamma(const Term& x) {
   for (int k = 1; k < kShift; ++k) sum = sum + 1 / (positive + k);
   const Term y = positive + kShift;
   const Term inverse = 1 / y;
-  const Term rest =
-      inverse * inverse *
-      Series(inverse * inverse, {1.0 / 12, -1.0 / 120, 1.0 / 252, -1.0 / 240, 1.0 / 132,
-                                 -691.0 / 32760, 1.0 / 12});
+  const Term rest = inverse * inverse *
+                    Series(inverse * inverse, {1.0 / 12, -1.0 / 120, 1.0 / 252, -1.0 / 240,
+                                               1.0 / 132, -691.0 / 32760, 1.0 / 12});
   const Term value = Log(y) - inverse * 0.5 - rest - sum;
   const Term beside = BesideInteger(x);
   const Term reflected = value - kPi / Apply("tan", beside * kPi);
@@ -79,10 +78,10 @@ Term Digamma(const Term& x) {
 template <typename Order>
 Term RestOfZeta(const Term& a, const Term& power, const Order& s) {
   // Bernoulli's numbers B_2j / (2j)!.
-  constexpr std::array kCoefficients = {
-      1.0 / 12,         -1.0 / 720,         1.0 / 30240,
-      -1.0 / 1209600,   1.0 / 47900160,     -691.0 / 1307674368000,
-      1.0 / 74724249600, -3617.0 / 10670622842880000};
+  constexpr std::array kCoefficients = {1.0 / 12,          -1.0 / 720,
+                                        1.0 / 30240,       -1.0 / 1209600,
+                                        1.0 / 47900160,    -691.0 / 1307674368000,
+                                        1.0 / 74724249600, -3617.0 / 10670622842880000};
   Term sum = a / (s - 1.0) + 0.5;
   Term factor = s / a;
   for (size_t j = 0; j < kCoefficients.size(); ++j) {
@@ -178,8 +177,7 @@ Results Zeta(Context& ctx) {
   const Term a = q + kTerms;
   sum = sum + RestOfZeta(a, Apply("power", Abs(a), exponent), s);
   const Term of_negative = Where(is_integer(s), sum, std::numeric_limits<double>::quiet_NaN());
-  const Term value =
-      Where(q <= 0, Where(is_integer(q), kInfinity, of_negative), sum);
+  const Term value = Where(q <= 0, Where(is_integer(q), kInfinity, of_negative), sum);
   const Term below = Where(s < 1, std::numeric_limits<double>::quiet_NaN(), value);
   return Settled(ctx, Where(s == 1, kInfinity, below));
 }

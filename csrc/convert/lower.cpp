@@ -356,8 +356,7 @@ void Lowering::RefuseSharedOutputs() {
   };
   const auto shares = [&](const Value* output, const Value* other) {
     const at::Tensor other_tensor = tensor_of(other);
-    return other != output && other_tensor.defined() &&
-           other_tensor.is_alias_of(tensor_of(output));
+    return other != output && other_tensor.defined() && other_tensor.is_alias_of(tensor_of(output));
   };
   for (const Value* output : graph_.outputs()) {
     if (!MayTurnOutFresh(output) || !tensor_of(output).defined()) continue;

@@ -42,7 +42,8 @@ Term Measured(const Context& ctx) {
   return {ctx, ctx.Cast(ctx.Cast(self, dtype), dtype, math), math};
 }
 
-// A norm of no elements is zero, that of singular values too; PyTorch raises where the order is negative or infinite.
+// A norm of no elements is zero, that of singular values too; PyTorch raises where the order is
+// negative or infinite.
 std::optional<Expr> OfNothing(const Context& ctx, const Sizes& dims) {
   const Sizes sizes = ctx.Tensor(SelfName(ctx)).sizes();
   const auto none = [&](int64_t dim) { return sizes[static_cast<size_t>(dim)] == 0; };
@@ -134,6 +135,18 @@ Results NormExceptDim(Context& ctx) {
   return ctx.Reshape(Settle(norm), Kept(v.sizes(), others), ctx.Result().sizes);
 }
 
+// Slices whose norm is above a bound, scaled down to it.
+Results Renorm(Context& ctx) {
+  const Term x = Lift(ctx, "self");
+  Sizes others = Counted(static_cast<size_t>(ctx.Tensor("self").rank()));
+  const int64_t kept = ctx.Dim("dim", ctx.Tensor("self").rank());
+  std::erase(others, kept);
+  const Term norm = NormOf(x, ctx.Scalar("p").toDouble(), others, true);
+  const double most = ctx.Scalar("maxnorm").toDouble();
+  constexpr double kEpsilon = 1e-7;  // PyTorch's, against division by zero
+  return Settle(x * Where(norm > most, most / (norm + kEpsilon), norm.Of(1)));
+}
+
 // Weights of a given length: v * (g / norm(v)).
 Results WeightNorm(Context& ctx) {
   const Operand v = ctx.Tensor("v");
@@ -160,6 +173,7 @@ const Registrar kNorm({
     {"aten::linalg_norm.ord_str", AnyNorm},
     {"aten::frobenius_norm.dim", Frobenius},
     {"aten::norm_except_dim", NormExceptDim},
+    {"aten::renorm", Renorm},
     {"aten::_weight_norm", WeightNorm},
     {"aten::_weight_norm_interface", WeightNorm},
 });

@@ -53,9 +53,8 @@ QuantisedConvolution UnpackConv2d(const c10::IValue& packed, bool transposed) {
   TORCH_CHECK(params->transpose() == transposed, "its weights are those of a ",
               transposed ? "forward" : "transposed", " convolution");
   const auto [weight, bias] = params->unpack();
-  return {Describe(weight, bias),         params->stride().vec(),
-          params->padding().vec(),        params->dilation().vec(),
-          params->output_padding().vec(), params->groups()};
+  return {Describe(weight, bias),   params->stride().vec(),         params->padding().vec(),
+          params->dilation().vec(), params->output_padding().vec(), params->groups()};
 }
 
 }  // namespace torch_tvm::convert

@@ -221,9 +221,8 @@ Results TransposedConvolution(Context& ctx) {
   }
   for (size_t i = 0; i < conv.stride.size(); ++i) {
     if (conv.output_padding[i] < conv.stride[i]) continue;
-    ctx.Refuse("output_padding=" + std::to_string(conv.output_padding[i]) +
-               " with stride=" + std::to_string(conv.stride[i]) +
-               "; less than the stride is converted");
+    ctx.Refuse("output_padding=" + std::to_string(conv.output_padding[i]) + " with stride=" +
+               std::to_string(conv.stride[i]) + "; less than the stride is converted");
   }
   const QuantiserExprs input = Of(ctx, data);
   const WeightExprs carried = Carry(ctx, conv.weight);

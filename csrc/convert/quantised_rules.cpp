@@ -203,8 +203,7 @@ Outputs MultiplyByNumber(const Arguments& arguments) {
   if (number == 0) return LikeInput(input, {1.0, 0});
   const Range range = RangeOf(input.scalar_type());
   const int64_t mirrored = range.most + range.least - own.zero_point;
-  return LikeInput(input,
-                   {std::abs(number) * own.scale, number > 0 ? own.zero_point : mirrored});
+  return LikeInput(input, {std::abs(number) * own.scale, number > 0 ? own.zero_point : mirrored});
 }
 
 // Quantised as the first part, unless the schema has a quantiser.

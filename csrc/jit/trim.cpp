@@ -53,7 +53,8 @@ class OutputTrimmer {
     if (convert::MayTurnOutFresh(output)) return false;  // lowering refuses it if it does not
     if (aliases.mayContainAlias(output, subgraph_->inputs())) return true;
     for (Value* other : subgraph_->outputs()) {
-      const bool follows = convert::MayTurnOutFresh(other) && other->node()->isAfter(output->node());
+      const bool follows =
+          convert::MayTurnOutFresh(other) && other->node()->isAfter(output->node());
       if (other != output && !follows && aliases.mayContainAlias(output, other)) return true;
     }
     return false;
