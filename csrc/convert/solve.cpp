@@ -205,19 +205,24 @@ Matrices Factorised(Context& ctx, const Matrices& a) {
   };
   const Term all_pivots(ctx, joined(pivots), a.values.dtype);
   const Term usable = (all_pivots > 0) & Test("isfinite", all_pivots);
-  ctx.RefuseIf((!usable).expr,
-               "a matrix that is not positive-definite");
+  ctx.RefuseIf((!usable).expr, "a matrix that is not positive-definite");
   const Expr all = joined(columns);
   return a.With({ctx, all, a.values.dtype}, a.rows, a.columns);
 }
 
 Results Cholesky(Context& ctx) {
   const Sizes& sizes = ctx.Result().sizes;
-  const char* name = ctx.node()->schema().arguments()[0].name().c_str();
-  const Matrices a = MatricesOf(ctx, name, LeadingOf(sizes));
-  const bool upper = ctx.Bool("upper");
-  const Matrices lower = Factorised(ctx, upper ? a.Transposed() : a);
-  std::vector<Expr> results = {Shaped(upper ? lower.Transposed() : lower, sizes)};
+  std::vector<Expr> results;
+  if (Product(sizes) == 0) {
+    results = {ctx.Call("zeros", {},
+                        {{"shape", IntArray(sizes)}, {"dtype", DtypeName(ctx.Result().dtype)}})};
+  } else {
+    const char* name = ctx.node()->schema().arguments()[0].name().c_str();
+    const Matrices a = MatricesOf(ctx, name, LeadingOf(sizes));
+    const bool upper = ctx.Bool("upper");
+    const Matrices lower = Factorised(ctx, upper ? a.Transposed() : a);
+    results = {Shaped(upper ? lower.Transposed() : lower, sizes)};
+  }
   // How far the factorisation came, where it failed; PyTorch runs what fails.
   if (ctx.NumResults() == 2) {
     results.push_back(ctx.Full(0, ctx.Result(1).sizes, ctx.Result(1).dtype));
