@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
+from jit_checks import groups, groups_of, operators, shared_memory
 from torch import nn
 
 import torch_tvm
@@ -19,21 +19,6 @@ def fuse(text: str) -> tuple[torch._C.Graph, list[list[str]]]:
     _C.fuse_graph(graph)
     torch._C._jit_pass_lint(graph)
     return graph, groups(graph)
-
-
-def groups(graph: torch._C.Graph) -> list[list[str]]:
-    """Return the operators of each group, constants left out."""
-    return [operators(subgraph) for subgraph in _C.group_subgraphs(graph)]
-
-
-def operators(graph: torch._C.Graph) -> list[str]:
-    return [node.kind() for node in graph.nodes() if node.kind() != "prim::Constant"]
-
-
-def groups_of(function: Any, *inputs: Any) -> list[list[str]]:
-    """Return the groups of what the executor made of a function at a call."""
-    function(*inputs)
-    return groups(torch.jit.last_executed_optimized_graph())
 
 
 def test_a_chain_is_one_group() -> None:
@@ -146,12 +131,6 @@ def test_views_of_inputs_are_made_on_both_sides() -> None:
         for b in r
     ]
     assert same_memory[:5] == same_memory[5:]
-
-
-def shared_memory(tensors: Sequence[torch.Tensor]) -> list[list[bool]]:
-    """Say which tensors share memory with which."""
-    places = [tensor.untyped_storage().data_ptr() for tensor in tensors]
-    return [[one == other for one in places] for other in places]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
