@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from torch_tvm.frontend import registered_operators
+from torch_tvm.frontend import refused_operators, registered_operators
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "operators.md"
@@ -62,14 +62,12 @@ STRUCTURAL_NODES = {
     "aten::device": _NUMBER,
     "in-place variants (name ends with _)": "made functional by the pass where nothing outside sees the write",
 }
-# Why there is no converter, where that has a reason of its own.
+# Why there is no converter, where that has a reason of its own that the core does not know.
 _SIZES = "its result's size depends on data"
 _RANDOM = "random"
-_QUANTIZED = "quantised: not yet"
 _NO_LIBRARY = "an operator of torchvision's: `register_operator` adds it"
 _WRITES = "it writes to its argument"
 REASONS = {
-    "aten::stft": "its result is complex",
     "aten::randn": _RANDOM,
     "aten::multinomial": _RANDOM,
     "aten::nonzero": _SIZES,
@@ -80,7 +78,8 @@ REASONS = {
     "torchvision::nms": f"{_NO_LIBRARY}; {_SIZES}",
     "torchvision::roi_align": _NO_LIBRARY,
     "torchvision::deform_conv2d": _NO_LIBRARY,
-    "aten::fbgemm_linear_int8_weight": _QUANTIZED,
+    "aten::fbgemm_linear_int8_weight": "its weights are packed for one engine, in an opaque form; "
+    "`quantized::linear_dynamic`, which took its place, is converted",
     "aten::copy_": _WRITES,
     "aten::__iand__": _WRITES,
     "aten::__ior__": _WRITES,
@@ -134,9 +133,8 @@ def status_of(name: str, registered: set[str]) -> Status:
             return Status(CONVERTED, f"as `{functional}`, where nothing outside sees the write")
         if f"{functional}_like" in names:
             return Status(CONVERTED, f"as `{functional}_like`, where nothing outside sees the write")
-    if name.startswith("quantized::"):
-        return Status(REFUSED, _QUANTIZED)
-    return Status(REFUSED, REASONS.get(name, "no converter"))
+    reasons = REASONS | refused_operators()
+    return Status(REFUSED, reasons.get(name, "no converter"))
 
 
 def _observed() -> dict[str, set[str]]:
@@ -178,6 +176,22 @@ def _lines() -> Iterator[str]:
         for entry in sorted(tables[key], key=lambda entry: entry["name"]):
             name = entry["name"]
             yield row(name, status_of(name, registered), observed.get(name, set()), entry["relay"])
+    yield "\n## Other operators without a converter\n"
+    yield "Those that no frontend of TVM's knew either, by the reason that a refusal gives.\n"
+    yield "| operators | why not |"
+    yield "|---|---|"
+    for reason, names in _others(tables):
+        yield f"| {_code(names)} | {reason} |"
+
+
+def _others(tables: dict[str, list[dict[str, Any]]]) -> Iterator[tuple[str, list[str]]]:
+    """Group what is refused with a reason of its own, and is in no frontend's table, by the reason."""
+    known = {entry["name"] for entries in tables.values() for entry in entries}
+    found: dict[str, list[str]] = {}
+    for name, reason in refused_operators().items():
+        if name not in known:
+            found.setdefault(reason, []).append(name)
+    yield from sorted(found.items())
 
 
 def main() -> None:

@@ -51,9 +51,19 @@ def test_operators_of_padding() -> None:
     assert operators(check(lambda x: F.pad(x, (1, 1, 1, 1), "replicate"), x)) == ["nn.pad"]
 
 
-def test_negative_widths_of_reflection_are_refused() -> None:
-    with pytest.raises(NotConvertibleError, match="negative with mode='replicate'"):
-        torch_tvm.to_relay(lambda x: F.pad(x, (1, -1), "replicate"), [torch.randn(2, 3, 4)])
+def test_negative_widths_of_edges() -> None:
+    """PyTorch's kernels reflect what is cropped, too."""
+    x = torch.randn(2, 3, 6, 5)
+
+    def crop(x: Tensor) -> list[Tensor]:
+        return [
+            F.pad(x, widths, mode)
+            for mode in ("replicate", "reflect")
+            for widths in [(-1, 3, 2, -2), (-2, -1, -3, 1), (-4, 4, 0, -5), (0, -4, 5, -5)]
+        ]
+
+    check(crop, x)
+    run_compiled(crop, x)
 
 
 def test_tables_of_numbers() -> None:

@@ -217,6 +217,98 @@ def test_grouped_convolutions(groups: int, channels: int) -> None:
     check_quanta(Packed(conv, function), 0.1, torch.randn(1, channels, 9, 8))
 
 
+@pytest.mark.parametrize(
+    ("groups", "filters", "options"),
+    [
+        (1, 5, ([1, 1], [0, 0], [0, 0], [1, 1])),
+        (2, 3, ([2, 3], [1, 0], [1, 2], [1, 1])),
+        (6, 1, ([2, 2], [1, 2], [0, 1], [2, 1])),
+    ],
+)
+@pytest.mark.parametrize("inputs", [6, 72])
+def test_transposed_convolutions(groups: int, filters: int, options: Any, inputs: int) -> None:
+    """Sums that are exact in float32, and of more terms.
+
+    The expected result is of numbers: for some counts of channels fbgemm's kernels, PyTorch's on x86, give noise.
+    """
+    weight = torch.quantize_per_tensor(torch.randn(inputs, filters, 3, 3), 0.03, 0, torch.qint8)
+    stride, padding, output_padding, dilation = options
+    conv = quantized.conv_transpose2d_prepack(
+        weight, torch.randn(filters * groups), stride, padding, output_padding, dilation, groups
+    )
+
+    def function(x: Tensor, weights: Any) -> Tensor:
+        q = torch.quantize_per_tensor(x, 0.03, 9, torch.quint8)
+        return quantized.conv_transpose2d(q, weights, 0.2, 120).dequantize()
+
+    x = torch.randn(2, inputs, 5, 4)
+    numbers = (
+        torch.quantize_per_tensor(x, 0.03, 9, torch.quint8).dequantize(),
+        weight.dequantize(),
+        conv.unpack()[1],
+    )
+    exact = torch.nn.functional.conv_transpose2d(*numbers, stride, padding, output_padding, groups, dilation)
+    expected = torch.quantize_per_tensor(exact, 0.2, 120, torch.quint8).dequantize()
+    with torch_tvm.enabled(strict=True, min_group_size=1), torch.no_grad():
+        module = Packed(conv, function)
+        got = torch.jit.trace(module, x, check_trace=False)(x)
+    quanta = ((got - expected) / 0.2).abs().round()
+    assert quanta.max() <= 1
+    assert (quanta != 0).sum() <= 0.01 * quanta.numel()
+    eager = module(x)
+    assert eager.stride() == got.stride()
+    if filters * groups == 6 and inputs == 6:
+        assert ((got - eager) / 0.2).abs().max() <= 1.5
+
+
+def test_transposed_convolutions_that_are_refused() -> None:
+    def function(x: Tensor, weights: Any) -> Tensor:
+        q = torch.quantize_per_tensor(x, 0.03, 9, torch.quint8)
+        return quantized.conv_transpose2d(q, weights, 0.2, 120).dequantize()
+
+    for zero_point, output_padding, dilation, reason in [
+        (3, 0, 1, "zero points other than 0"),
+        (0, 2, 3, r"output_padding=2 with stride=2"),
+    ]:
+        weight = torch.quantize_per_tensor(torch.randn(4, 3, 3, 3), 0.03, zero_point, torch.qint8)
+        conv = quantized.conv_transpose2d_prepack(
+            weight, None, [2, 2], [1, 1], [output_padding] * 2, [dilation] * 2, 1
+        )
+        with pytest.raises(torch_tvm.NotConvertibleError, match=reason):
+            torch_tvm.to_relay(Packed(conv, function), [torch.randn(1, 4, 5, 5)])
+
+
+@pytest.mark.parametrize("dtype", [torch.quint8, torch.qint8])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_arithmetic_with_numbers(dtype: torch.dtype, channels_last: bool) -> None:
+    """Numbers that move the zero point, within 8 bits and beyond either end; those that mirror; zero."""
+
+    def function(x: Tensor) -> tuple[Tensor, ...]:
+        a = torch.quantize_per_tensor(x, 0.031, 7, dtype)
+        return tuple(
+            op(a, number).dequantize()
+            for op in (
+                quantized.add_scalar,
+                quantized.add_scalar_relu,
+                quantized.mul_scalar,
+                quantized.mul_scalar_relu,
+            )
+            for number in (0.7, -0.3, 1, 40.0, -25.0, 0.0)
+        )
+
+    x = torch.randn(2, 3, 5, 4) * 3
+    x = x.to(memory_format=torch.channels_last) if channels_last else x
+    with torch_tvm.enabled(strict=True, min_group_size=1), torch.no_grad():
+        got = torch.jit.trace(function, x, check_trace=False)(x)
+    for one, other in zip(got, function(x), strict=True):
+        assert one.stride() == other.stride()
+        # Requantised, a value that is half way may be one quantum of its own scale away.
+        scale = torch.unique(other).diff().min() if other.unique().numel() > 1 else torch.tensor(1.0)
+        quanta = ((one - other) / scale).abs().round()
+        assert quanta.max() <= 1
+        assert (quanta != 0).sum() <= 0.02 * quanta.numel()
+
+
 @pytest.mark.parametrize("dtype", [torch.quint8, torch.qint8])
 def test_arithmetic_and_views(dtype: torch.dtype) -> None:
     """Two tensors of different quantisers; results that saturate on both sides; moves; means with ties."""

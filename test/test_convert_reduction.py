@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from convert_checks import FLOATS, INTEGERS, check, operators, tensors
+from convert_checks import FLOATS, INTEGERS, check, operators, refusal, run_compiled, tensors
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -106,6 +106,35 @@ def test_scans(name: str, case: Any) -> None:
 def test_norms(order: int, case: Any) -> None:
     x, dims, keep = case
     check(lambda t: torch.linalg.vector_norm(t, order, dims, keepdim=keep), x)
+
+
+def test_matrix_norms_of_nothing() -> None:
+    """They are zero, those of singular values too; the least of no sums is PyTorch's error."""
+    flat, tall = torch.empty(2, 0, 3), torch.empty(2, 3, 0)
+
+    def norms(flat: torch.Tensor, tall: torch.Tensor) -> list[torch.Tensor]:
+        orders: list[Any] = ["fro", "nuc", float("inf"), 1, 2]
+        results = [torch.linalg.matrix_norm(x, order) for x in (flat, tall) for order in orders]
+        results += [torch.linalg.matrix_norm(flat, -1, keepdim=True), torch.linalg.norm(flat[0], "nuc")]
+        return [*results, torch.linalg.matrix_norm(tall, -float("inf"))]
+
+    check(norms, flat, tall)
+    run_compiled(norms, flat, tall)
+    x = torch.rand(3, 3)
+    assert "ord='nuc' is a norm of singular values" in refusal(lambda x: torch.linalg.norm(x, "nuc"), x)
+    assert "ord=-2.0" in refusal(lambda x: torch.linalg.matrix_norm(x, -2), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_renorm(dtype: torch.dtype) -> None:
+    x = torch.randn(3, 4, 5).to(dtype)
+    x[0] = 0
+
+    def renorm(x: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.renorm(x, p, dim, 1.5) for p, dim in [(2, 0), (1, 1), (0.5, -1), (float("inf"), 0)]]
+
+    check(renorm, x)
+    run_compiled(renorm, x)
 
 
 def test_natural_operators() -> None:

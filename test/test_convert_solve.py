@@ -8,6 +8,8 @@ import pytest
 import torch
 from convert_checks import check, refusal, run_compiled, values
 
+import torch_tvm
+
 Tensor = torch.Tensor
 f32, f64 = torch.float32, torch.float64
 
@@ -77,11 +79,46 @@ def test_reflections() -> None:
     run_compiled(multiply, reflectors, tau, c, d)
 
 
+@pytest.mark.parametrize("dtype", [f32, f64])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_cholesky(size: int, dtype: torch.dtype) -> None:
+    """One triangle is read, whatever is in the other."""
+    half = values([2, 3, size, size], dtype)
+    whole = half @ half.mT + 3 * torch.eye(size, dtype=dtype)
+
+    def factorise(a: Tensor) -> Any:
+        return (
+            torch.linalg.cholesky(a.tril()),
+            torch.linalg.cholesky(a.triu(), upper=True),
+            torch.cholesky(a[0], True),
+            *torch.linalg.cholesky_ex(a.transpose(0, 1)),
+            *torch.linalg.cholesky_ex(a[..., :0, :0] * 1),
+        )
+
+    check(factorise, whole)
+    run_compiled(factorise, whole)
+
+
+def test_cholesky_of_what_is_not_positive_definite() -> None:
+    good, bad = torch.eye(3), torch.diag(torch.tensor([1.0, -1.0, 2.0]))
+    with torch_tvm.enabled(min_group_size=1, guard=False):
+        traced = torch.jit.trace(lambda a: torch.linalg.cholesky_ex(a), good, strict=False)
+        raising = torch.jit.trace(torch.linalg.cholesky, good)
+        for matrix in (bad, bad * float("nan"), bad.abs() * float("inf")):
+            torch_tvm.reset_stats()
+            for got, expected in zip(traced(matrix), torch.linalg.cholesky_ex(matrix), strict=True):
+                torch.testing.assert_close(got, expected, equal_nan=True)
+            (reason,) = torch_tvm.stats()["fallback_reasons"]
+            assert "not positive-definite" in reason
+        with pytest.raises(RuntimeError, match="not positive-definite"):
+            raising(bad)
+
+
 def test_refusals() -> None:
     a, b = matrices(33, 33), values([33, 1], f64)
     assert "33 rows" in refusal(lambda a, b: torch.linalg.solve_triangular(a, b, upper=True), a, b)
     assert "n=-2 inverts" in refusal(lambda a: torch.linalg.matrix_power(a, -2), a)
-    assert "no converter" in refusal(torch.linalg.svdvals, a)
+    assert "iterations end when values say so" in refusal(torch.linalg.svdvals, a)
 
 
 @pytest.mark.parametrize("dtype", [f32, torch.bfloat16, torch.int64])

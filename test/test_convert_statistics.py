@@ -78,6 +78,31 @@ def test_histogram_of_points() -> None:
     check(count, x, weight)
 
 
+def test_histograms_of_edges_and_of_nothing() -> None:
+    """Edges that are given come back themselves; of no elements, the range is from 0 to 1 and shares are NaN."""
+    x, first, second = torch.rand(7, 2), torch.tensor([0.0, 0.25, 0.5, 1.0]), torch.linspace(0, 1, 6)[::2]
+
+    def given_edges(x: Tensor, first: Tensor, second: Tensor) -> Any:
+        counts, edges = torch.histogramdd(x, [first, second])
+        return (counts, *(edge.clone() for edge in edges))
+
+    def nothing(x: Tensor, first: Tensor, second: Tensor) -> Any:
+        none, pairs = x[:0, 0] * 2, x[:0] * 2
+        counts, edges = torch.histogramdd(pairs, [2, 3])
+        return (
+            counts,
+            *edges,
+            torch.histogramdd(pairs, [first, second], density=True)[0],
+            *torch.histogram(none, 3, density=True),
+            *torch.histogram(none, 2, range=(1.0, 2.0)),
+            *torch.histogram(none, first, weight=none),
+        )
+
+    for function in (given_edges, nothing):
+        check(function, x, first, second)
+        run_compiled(function, x, first, second)
+
+
 def test_histogram_errors() -> None:
     x = torch.rand(6)
     raises(torch.histc, (x,), (x / 0,), "not finite")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from jit_checks import groups, groups_of, operators, shared_memory
 from torch import nn
 
 import torch_tvm
@@ -18,21 +19,6 @@ def fuse(text: str) -> tuple[torch._C.Graph, list[list[str]]]:
     _C.fuse_graph(graph)
     torch._C._jit_pass_lint(graph)
     return graph, groups(graph)
-
-
-def groups(graph: torch._C.Graph) -> list[list[str]]:
-    """Return the operators of each group, constants left out."""
-    return [operators(subgraph) for subgraph in _C.group_subgraphs(graph)]
-
-
-def operators(graph: torch._C.Graph) -> list[str]:
-    return [node.kind() for node in graph.nodes() if node.kind() != "prim::Constant"]
-
-
-def groups_of(function: Any, *inputs: Any) -> list[list[str]]:
-    """Return the groups of what the executor made of a function at a call."""
-    function(*inputs)
-    return groups(torch.jit.last_executed_optimized_graph())
 
 
 def test_a_chain_is_one_group() -> None:
@@ -145,6 +131,71 @@ def test_views_of_inputs_are_made_on_both_sides() -> None:
         for b in r
     ]
     assert same_memory[:5] == same_memory[5:]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_casts_leave_a_group_unless_they_change_nothing(dtype: torch.dtype) -> None:
+    """Whether Tensor.to gives back its argument, lowering knows: what does is made by PyTorch, without a refusal."""
+
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = torch.relu(x)
+        wide = x.to(torch.float64)
+        return y, wide, y.to(torch.float32), wide[1:], torch.neg(wide)
+
+    x = torch.randint(-3, 3, (3, 2)).to(dtype)
+    with torch_tvm.enabled(strict=True, min_group_size=2, guard=False):
+        traced = torch.jit.trace(function, x, check_trace=False)
+        assert "aten::to" in groups_of(traced, x)[0]
+        torch_tvm.reset_stats()
+        for _ in range(2):
+            results, expected = traced(x), function(x)
+            torch.testing.assert_close(results, expected, rtol=0, atol=0)
+            assert shared_memory([x, *results]) == shared_memory([x, *expected])
+        stats = torch_tvm.stats()
+    assert stats["fallbacks"] == 0
+    assert stats["fallback_reasons"] == {}
+    assert stats["cache_hits"] > 0
+
+
+def test_a_single_cast_is_a_group_if_groups_may_be_that_small() -> None:
+    with torch_tvm.enabled(strict=True, min_group_size=1, guard=False):
+        traced = torch.jit.trace(lambda x: x.to(torch.int32), torch.rand(3), check_trace=False)
+        assert groups_of(traced, torch.rand(3)) == [["aten::to"]]
+        x = torch.arange(3, dtype=torch.int32)
+        torch_tvm.reset_stats()
+        assert traced(x) is not None
+        assert shared_memory([x, traced(x)]) == [[True, True], [True, True]]
+        assert torch_tvm.stats()["fallbacks"] == 0
+
+
+def test_lists_of_new_tensors_leave_a_group_as_their_elements() -> None:
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        histogram, edges = torch.histogramdd(x, [2, 3])
+        return (*torch.unbind_copy(x), torch.exp(x.unbind()[0]), histogram, *edges)
+
+    x = torch.rand(3, 2)
+    with torch_tvm.enabled(strict=True, min_group_size=1, guard=False):
+        traced = torch.jit.trace(function, x, check_trace=False)
+        found = {kind for group in groups_of(traced, x) for kind in group}
+        assert {"aten::unbind_copy", "aten::histogramdd"} <= found
+        results = traced(x)
+    torch.testing.assert_close(results, function(x))
+    assert shared_memory([x, *results]) == shared_memory([x, *function(x)])
+
+
+def test_lists_that_share_memory_are_made_by_pytorch() -> None:
+    """The schema of unsafe_split does not say that its results are views."""
+
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (*torch.unsafe_split(x, 1), torch.exp(x))
+
+    x = torch.rand(2, 3)
+    with torch_tvm.enabled(strict=True, min_group_size=1, guard=False):
+        traced = torch.jit.trace(function, x, check_trace=False)
+        for _ in range(2):
+            results = traced(x)
+            torch.testing.assert_close(results, function(x))
+            assert shared_memory([x, *results]) == shared_memory([x, *function(x)])
 
 
 @pytest.mark.parametrize(("train", "found"), [(True, ["aten::relu", "aten::tanh"]), (False, None)])

@@ -6,8 +6,9 @@ import re
 
 import operators_table as table
 import pytest
+import torch
 
-from torch_tvm.frontend import registered_operators
+from torch_tvm.frontend import refused_operators, registered_operators
 
 
 def written() -> dict[str, list[tuple[str, str]]]:
@@ -41,7 +42,8 @@ def test_every_operator_has_the_status_that_is_written() -> None:
         ("aten::size", table.STRUCTURAL, table.STRUCTURAL_NODES["aten::size"]),
         ("aten::randn", table.REFUSED, "random"),
         ("quantized::linear", table.CONVERTED, ""),
-        ("quantized::conv_transpose2d", table.REFUSED, "quantised: not yet"),
+        ("quantized::conv_transpose2d", table.CONVERTED, ""),
+        ("aten::linalg_qr", table.REFUSED, refused_operators()["aten::linalg_qr"]),
         ("aten::no_such_operator", table.REFUSED, "no converter"),
     ],
 )
@@ -58,3 +60,13 @@ def test_structural_nodes_and_reasons_name_no_operator_that_has_a_converter() ->
     names = {key.partition(".")[0] for key in registered_operators()}
     assert not names & set(table.STRUCTURAL_NODES)
     assert not names & set(table.REASONS)
+    assert not names.union(registered_operators()) & set(refused_operators())
+
+
+def test_refused_operators_are_torchs_and_on_the_page() -> None:
+    page = table.PAGE.read_text()
+    for name in refused_operators():
+        operator, _, overload = name.partition(".")
+        overloads = {schema.overload_name for schema in torch._C._jit_get_schemas_for_operator(operator)}
+        assert overload in overloads if overload else overloads, name
+        assert f"`{name}`" in page

@@ -117,7 +117,7 @@ def test_refusals_are_counted_with_reason(run_operator: Make) -> None:
 
 
 def test_an_operator_that_runs_in_part(run_operator: Make) -> None:
-    [outcome] = run_operator(double, op=lambda x: torch.lgamma(x * 2) * 2)
+    [outcome] = run_operator(double, op=lambda x: torch.special.i1(x * 2) * 2)
     assert outcome.kind is Kind.PARTLY
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _take = tvm_ffi.get_global_func("torch_tvm.convert.take")
 _register = tvm_ffi.get_global_func("torch_tvm.convert.register")
 _operators = tvm_ffi.get_global_func("torch_tvm.convert.operators")
+_refused = tvm_ffi.get_global_func("torch_tvm.convert.refused_operators")
 
 _Converter = TypeVar("_Converter", bound=Callable[..., Any])
 
@@ -265,3 +266,15 @@ def registered_operators() -> list[str]:
     True
     """
     return [str(name) for name in _operators()]
+
+
+def refused_operators() -> dict[str, str]:
+    """Say why operators have no converter, by name, with an overload if it is of one; those that have a reason of their own.
+
+    Examples
+    --------
+    >>> from torch_tvm.frontend import refused_operators
+    >>> "factorisation" in refused_operators()["aten::linalg_qr"]
+    True
+    """
+    return {str(name): str(reason) for name, reason in _refused().items()}

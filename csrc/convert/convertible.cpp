@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "convert/operator_name.h"
+#include "convert/refused.h"
 #include "convert/registry.h"
 
 namespace torch_tvm::convert {
@@ -140,13 +141,23 @@ std::string WhyNotConvertible(const Node* node) {
   if (ReadingOperators().count(schema->name()) != 0) {
     return "it reads a tensor's data, which is known only when the kernels have run";
   }
-  return "no converter is registered for it";
+  return WhyNoConverter(c10::toString(schema->operator_name()));
 }
 
 bool IsConvertible(const Node* node) { return WhyNotConvertible(node).empty(); }
 
 bool CanCrossBoundary(const Value* value) {
   return value->type()->isSubtypeOf(*c10::TensorType::get()) || HoldsNoTensor(*value->type());
+}
+
+bool MayTurnOutFresh(const Value* value) {
+  const Node* node = value->node();
+  if (node->kind() == c10::aten::to) return true;
+  if (node->kind() != c10::prim::ListUnpack) return false;
+  const Value* list = node->input();
+  const c10::FunctionSchema* schema = list->node()->maybeSchema();
+  return schema != nullptr && list->node()->kind().is_aten() &&
+         schema->returns().at(list->offset()).alias_info() == nullptr;
 }
 
 StaticCheck RequireFalse(std::string argument) {

@@ -117,7 +117,8 @@ Export ToRelay(const std::shared_ptr<Graph>& original, const c10::IValue& self,
                             {.weights_as_constants = true,
                              .flatten_outputs = true,
                              .runtime_refusals = false,
-                             .control_flow = true});
+                             .control_flow = true,
+                             .shared_outputs = true});
     Export result;
     result.function = reinterpret_cast<int64_t>(
         ffi::details::ObjectUnsafe::MoveObjectRefToTVMFFIObjectPtr(std::move(lowered.function)));

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <limits>
 
 #include "convert/creation.h"
 
@@ -125,31 +126,21 @@ Term Density(const Term& counts, const std::vector<Bins>& bins) {
   return density;
 }
 
-// Histogram and edges.
-Results WithEdges(Context& ctx, const std::vector<Term>& columns, const std::vector<Bins>& bins,
-                  int64_t size) {
+// `columns` are the coordinates of the elements; none if there are no elements.
+Expr CountsOf(Context& ctx, const std::vector<Term>& columns, const std::vector<Bins>& bins) {
   const TensorInfo& result = ctx.Result();
-  Term counts = Counted(columns, bins, ctx.OptionalTensor("weight"), size);
-  counts = ctx.Bool("density")
-               ? Density(counts, bins)
-               : Term(ctx, ctx.Reshape(counts.expr, {result.numel()}, result.sizes), counts.dtype);
-  std::vector<Expr> results = {counts.expr};
-  for (const Bins& each : bins) results.push_back(each.edges->expr);
-  return results;
+  const bool density = ctx.Bool("density");
+  if (columns.empty()) {
+    const double each = density ? std::numeric_limits<double>::quiet_NaN() : 0;
+    return ctx.Full(each, result.sizes, result.dtype);
+  }
+  const int64_t size = ctx.Tensor("self").info.numel() / static_cast<int64_t>(columns.size());
+  const Term counts = Counted(columns, bins, ctx.OptionalTensor("weight"), size);
+  if (density) return Density(counts, bins).expr;
+  return ctx.Reshape(counts.expr, {result.numel()}, result.sizes);
 }
 
-// `count` bins of one width, over the range that the argument or else the elements have.
-Bins EvenBins(Context& ctx, const Term& x, size_t dim, int64_t count) {
-  if (!ctx.Has("range")) {
-    const auto ends = EndsOf(ctx, x, 1);
-    const auto scalar = [&](const Term& end) {
-      return Term(ctx, ctx.Reshape(end.expr, {1}, {}), end.dtype);
-    };
-    return BinsBetween(Linspace(scalar(ends.first), scalar(ends.second), count + 1, x.dtype),
-                       count);
-  }
-  const std::vector<double> range = ctx.Value("range").toDoubleVector();
-  double least = range.at(2 * dim), greatest = range.at(2 * dim + 1);
+Bins BinsOver(const Context& ctx, double least, double greatest, int64_t count, ScalarType dtype) {
   if (!std::isfinite(least) || !std::isfinite(greatest) || least > greatest) {
     ctx.Refuse("range holds no range, for which PyTorch raises");
   }
@@ -157,44 +148,69 @@ Bins EvenBins(Context& ctx, const Term& x, size_t dim, int64_t count) {
     least -= 0.5;
     greatest += 0.5;
   }
-  const at::Tensor edges = at::linspace(least, greatest, count + 1, at::dtype(x.dtype));
-  return BinsBetween({ctx, CarriedConstant(edges), x.dtype}, count);
+  const at::Tensor edges = at::linspace(least, greatest, count + 1, at::dtype(dtype));
+  return BinsBetween({ctx, CarriedConstant(edges), dtype}, count);
+}
+
+// `count` bins of one width, over the range that the argument or else the elements have; from 0 to
+// 1 if there are none.
+Bins EvenBins(Context& ctx, const std::vector<Term>& columns, size_t dim, int64_t count) {
+  const ScalarType dtype = ctx.Result().dtype;
+  if (ctx.Has("range")) {
+    const std::vector<double> range = ctx.Value("range").toDoubleVector();
+    return BinsOver(ctx, range.at(2 * dim), range.at(2 * dim + 1), count, dtype);
+  }
+  if (columns.empty()) return BinsOver(ctx, 0, 1, count, dtype);
+  const auto ends = EndsOf(ctx, columns[dim], 1);
+  const auto scalar = [&](const Term& end) {
+    return Term(ctx, ctx.Reshape(end.expr, {1}, {}), end.dtype);
+  };
+  return BinsBetween(Linspace(scalar(ends.first), scalar(ends.second), count + 1, dtype), count);
+}
+
+Bins GivenBins(const Context& ctx, const Operand& edges, int64_t count) {
+  return BinsBetween({ctx, edges.expr, edges.dtype()}, count);
 }
 
 Results Histogram(Context& ctx) {
   const Operand self = ctx.Tensor("self");
   RequireExactCounts(ctx, self.dtype());
-  const int64_t size = self.info.numel();
-  if (size == 0) ctx.Refuse("self has no elements");
-  const Term x = Flat(ctx, self);
   const int64_t count = ctx.Result().numel();
-  if (!ctx.Value("bins").isTensor()) {
-    return WithEdges(ctx, {x}, {EvenBins(ctx, x, 0, count)}, size);
+  std::vector<Term> columns;
+  if (self.info.numel() > 0) columns.push_back(Flat(ctx, self));
+  const Bins bins = ctx.Value("bins").isTensor() ? GivenBins(ctx, ctx.Tensor("bins"), count)
+                                                 : EvenBins(ctx, columns, 0, count);
+  return std::vector<Expr>{CountsOf(ctx, columns, {bins}), bins.edges->expr};
+}
+
+// The coordinates of points along each dimension; nothing if there are no points.
+std::vector<Term> ColumnsOf(const Context& ctx, const Operand& self, int64_t dims) {
+  std::vector<Term> columns;
+  if (self.info.numel() == 0) return columns;
+  const int64_t size = self.info.numel() / dims;
+  const Expr points = ctx.Reshape(self.expr, self.sizes(), {size, dims});
+  for (int64_t dim = 0; dim < dims; ++dim) {
+    const Expr column = dims == 1 ? points : ctx.Slice(points, 1, dim, dim + 1);
+    columns.emplace_back(ctx, ctx.Reshape(column, {size, 1}, {size}), self.dtype());
   }
-  if (count == 0) ctx.Refuse("bins has one edge");
-  const Term edges(ctx, ctx.Tensor("bins").expr, self.dtype());
-  return WithEdges(ctx, {x}, {BinsBetween(edges, count)}, size);
+  return columns;
 }
 
 Results HistogramOfPoints(Context& ctx) {
   const Operand self = ctx.Tensor("self");
   RequireExactCounts(ctx, self.dtype());
   const Sizes& counts = ctx.Result().sizes;
-  const auto dims = static_cast<int64_t>(counts.size());
-  if (self.info.numel() == 0 || ctx.Result().numel() == 0) {
-    ctx.Refuse("self has no elements, or bins has one edge");
-  }
-  const int64_t size = self.info.numel() / dims;
-  const Expr points = ctx.Reshape(self.expr, self.sizes(), {size, dims});
-  std::vector<Term> columns;
+  const std::vector<Term> columns = ColumnsOf(ctx, self, static_cast<int64_t>(counts.size()));
+  const bool given = ctx.Value("bins").isTensorList();
   std::vector<Bins> bins;
-  for (int64_t dim = 0; dim < dims; ++dim) {
-    const Expr column = dims == 1 ? points : ctx.Slice(points, 1, dim, dim + 1);
-    columns.emplace_back(ctx, ctx.Reshape(column, {size, 1}, {size}), self.dtype());
-    const auto place = static_cast<size_t>(dim);
-    bins.push_back(EvenBins(ctx, columns.back(), place, counts[place]));
+  for (size_t dim = 0; dim < counts.size(); ++dim) {
+    bins.push_back(given ? GivenBins(ctx, ctx.Tensors("bins")[dim], counts[dim])
+                         : EvenBins(ctx, columns, dim, counts[dim]));
   }
-  return WithEdges(ctx, columns, bins, size);
+  std::vector<Expr> results = {CountsOf(ctx, columns, bins)};
+  if (given) return results;  // edges that are given are given back
+  for (const Bins& each : bins) results.push_back(each.edges->expr);
+  return results;
 }
 
 const Registrar kHistogram({
@@ -203,6 +219,7 @@ const Registrar kHistogram({
     {"aten::histogram.bins_tensor", Histogram},
     {"aten::histogramdd", HistogramOfPoints},
     {"aten::histogramdd.int_bins", HistogramOfPoints},
+    {"aten::histogramdd.TensorList_bins", HistogramOfPoints},
 });
 
 }  // namespace

@@ -62,6 +62,7 @@ class Lowering : private Builder {
   Lowered Run(c10::ArrayRef<c10::IValue> inputs, c10::ArrayRef<InputKind> kinds) {
     for (size_t i = 0; i < graph_.inputs().size(); ++i) AddInput(i, inputs[i], kinds[i]);
     LowerBlock(graph_.block());
+    if (!options_.shared_outputs) RefuseSharedOutputs();
     std::vector<Expr> results = AddOutputs();
     if (!refusals_.empty()) throw NotConvertible(std::move(refusals_));
     return Finish(std::move(results));
@@ -78,6 +79,7 @@ class Lowering : private Builder {
   bool TakesQuantised() const;
   Results CallConverter(const Node* node, const std::vector<at::Tensor>& fresh);
   std::vector<Expr> AddOutputs();
+  void RefuseSharedOutputs();
   void AddRuntimeRefusals(const Node* node, const Context& context);
   Lowered Finish(std::vector<Expr> results);
 
@@ -346,6 +348,29 @@ void Lowering::Convert(const Node* node, const std::vector<at::Tensor>& fresh) {
   // Nodes that follow are still converted, so that every refusal of the graph is found in one go.
   for (const at::Tensor& tensor : fresh) SetExpr(tensor, relay::Var("refused"));
   if (refusals_.empty() || refusals_.back().node != node) Refuse(node, *reason);
+}
+
+// What is an argument, or a view of one, in eager PyTorch has to be that here too.
+void Lowering::RefuseSharedOutputs() {
+  const auto tensor_of = [this](const Value* value) {
+    const bool known = evaluator_.Knows(value) && evaluator_.Get(value).isTensor();
+    return known ? evaluator_.Get(value).toTensor() : at::Tensor();
+  };
+  const auto shares = [&](const Value* output, const Value* other) {
+    const at::Tensor other_tensor = tensor_of(other);
+    return other != output && other_tensor.defined() && other_tensor.is_alias_of(tensor_of(output));
+  };
+  for (const Value* output : graph_.outputs()) {
+    if (!MayTurnOutFresh(output) || !tensor_of(output).defined()) continue;
+    const auto is_it = [&](const Value* other) { return shares(output, other); };
+    const bool shared = std::any_of(graph_.inputs().begin(), graph_.inputs().end(), is_it) ||
+                        std::any_of(graph_.outputs().begin(), graph_.outputs().end(), is_it);
+    if (!shared) continue;
+    const Node* node = output->node();
+    if (node->kind() == c10::prim::ListUnpack) node = node->input()->node();
+    Refuse(node, "its result shares memory with what it was given, and leaves the group");
+    refusals_.back().shares_memory = true;
+  }
 }
 
 std::vector<Expr> Lowering::AddOutputs() {

@@ -56,6 +56,7 @@ struct Refusal {
   std::string reason;
   std::string source;  // the user's source range
   const torch::jit::Node* node;
+  bool shares_memory = false;  // nothing is to be computed: a result is an argument
 };
 
 struct Lowered {
@@ -86,6 +87,7 @@ struct LowerOptions {
   bool runtime_refusals = true;       // check values; without, kernels clip what PyTorch refuses
   bool spans = true;                  // say where calls come from, which takes 5 us each
   bool control_flow = false;          // branches and loops that depend on data; else refused
+  bool shared_outputs = false;        // outputs may share memory, as computed anew; else refused
 };
 
 // `inputs` are the values of this call in the order of subgraph->inputs(); `kinds` says which

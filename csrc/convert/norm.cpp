@@ -42,7 +42,8 @@ Term Measured(const Context& ctx) {
   return {ctx, ctx.Cast(ctx.Cast(self, dtype), dtype, math), math};
 }
 
-// A norm of no elements is zero; PyTorch raises where the order is negative or infinite.
+// A norm of no elements is zero, that of singular values too; PyTorch raises where the order is
+// negative or infinite.
 std::optional<Expr> OfNothing(const Context& ctx, const Sizes& dims) {
   const Sizes sizes = ctx.Tensor(SelfName(ctx)).sizes();
   const auto none = [&](int64_t dim) { return sizes[static_cast<size_t>(dim)] == 0; };
@@ -67,14 +68,20 @@ Results VectorNorm(Context& ctx) {
 // Sums of sizes over one dimension, then the largest or smallest over the other.
 Results MatrixNormOver(const Context& ctx, double order, const Sizes& dims) {
   const double size = std::abs(order);
-  if (size != 1 && !std::isinf(size)) {
+  const bool columns = size == 1, singular = size == 2;
+  const int64_t summed = dims[columns ? 0 : 1], compared = dims[columns ? 1 : 0];
+  if (const auto zero = OfNothing(ctx, dims)) {
+    const bool none = ctx.Tensor(SelfName(ctx)).sizes()[static_cast<size_t>(compared)] == 0;
+    if (order < 0 && (none || singular)) {
+      ctx.Refuse("ord=" + std::to_string(order) + " of no elements, for which PyTorch raises");
+    }
+    return *zero;
+  }
+  if (!columns && !std::isinf(size)) {
     ctx.Refuse(
         "ord=" + std::to_string(order) +
         " is a norm of singular values; those of order 1, -1, inf, -inf and 'fro' are converted");
   }
-  if (OfNothing(ctx, dims)) ctx.Refuse("it is a matrix norm of no elements");
-  const bool columns = size == 1;
-  const int64_t summed = dims[columns ? 0 : 1], compared = dims[columns ? 1 : 0];
   const Term sums = Reduce("sum", Abs(Measured(ctx)), {summed}, true);
   const Term norm = Reduce(order > 0 ? "max" : "min", sums, {compared}, true);
   return ctx.Reshape(Settle(norm), Kept(ctx.Tensor(SelfName(ctx)).sizes(), dims),
@@ -82,8 +89,12 @@ Results MatrixNormOver(const Context& ctx, double order, const Sizes& dims) {
 }
 
 Results FrobeniusOver(const Context& ctx, const Sizes& dims) {
-  if (ctx.String("ord") != "fro") {
-    ctx.Refuse("ord='" + ctx.String("ord") + "'; only 'fro' is converted");
+  const std::string order = ctx.String("ord");
+  if (order == "nuc" && dims.size() == 2) {
+    if (const auto zero = OfNothing(ctx, dims)) return *zero;
+  }
+  if (order != "fro") {
+    ctx.Refuse("ord='" + order + "' is a norm of singular values; only 'fro' is converted");
   }
   return VectorNormOver(ctx, 2, dims);
 }
@@ -124,6 +135,18 @@ Results NormExceptDim(Context& ctx) {
   return ctx.Reshape(Settle(norm), Kept(v.sizes(), others), ctx.Result().sizes);
 }
 
+// Slices whose norm is above a bound, scaled down to it.
+Results Renorm(Context& ctx) {
+  const Term x = Lift(ctx, "self");
+  Sizes others = Counted(static_cast<size_t>(ctx.Tensor("self").rank()));
+  const int64_t kept = ctx.Dim("dim", ctx.Tensor("self").rank());
+  std::erase(others, kept);
+  const Term norm = NormOf(x, ctx.Scalar("p").toDouble(), others, true);
+  const double most = ctx.Scalar("maxnorm").toDouble();
+  constexpr double kEpsilon = 1e-7;  // PyTorch's, against division by zero
+  return Settle(x * Where(norm > most, most / (norm + kEpsilon), norm.Of(1)));
+}
+
 // Weights of a given length: v * (g / norm(v)).
 Results WeightNorm(Context& ctx) {
   const Operand v = ctx.Tensor("v");
@@ -150,6 +173,7 @@ const Registrar kNorm({
     {"aten::linalg_norm.ord_str", AnyNorm},
     {"aten::frobenius_norm.dim", Frobenius},
     {"aten::norm_except_dim", NormExceptDim},
+    {"aten::renorm", Renorm},
     {"aten::_weight_norm", WeightNorm},
     {"aten::_weight_norm_interface", WeightNorm},
 });

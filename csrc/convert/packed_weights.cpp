@@ -48,12 +48,13 @@ QuantisedWeight UnpackLinear(const c10::IValue& packed) {
   return Describe(weight, bias);
 }
 
-QuantisedConvolution UnpackConv2d(const c10::IValue& packed) {
+QuantisedConvolution UnpackConv2d(const c10::IValue& packed, bool transposed) {
   const auto params = packed.toCustomClass<ConvPackedParamsBase<2>>();
-  TORCH_CHECK(!params->transpose(), "its weights are those of a transposed convolution");
+  TORCH_CHECK(params->transpose() == transposed, "its weights are those of a ",
+              transposed ? "forward" : "transposed", " convolution");
   const auto [weight, bias] = params->unpack();
-  return {Describe(weight, bias), params->stride().vec(), params->padding().vec(),
-          params->dilation().vec(), params->groups()};
+  return {Describe(weight, bias),   params->stride().vec(),         params->padding().vec(),
+          params->dilation().vec(), params->output_padding().vec(), params->groups()};
 }
 
 }  // namespace torch_tvm::convert

@@ -24,12 +24,13 @@ bool HoldsQuantisedWeights(const c10::Type& type);
 struct QuantisedConvolution {
   QuantisedWeight weight;
   std::vector<int64_t> stride, padding, dilation;
+  std::vector<int64_t> output_padding;  // of a transposed one
   int64_t groups;
 };
 
 // Copies the weights out of the object; throws c10::Error where they are not 8-bit integers, or the
-// convolution is transposed.
+// convolution is not of the kind that is asked for.
 QuantisedWeight UnpackLinear(const c10::IValue& packed);
-QuantisedConvolution UnpackConv2d(const c10::IValue& packed);
+QuantisedConvolution UnpackConv2d(const c10::IValue& packed, bool transposed = false);
 
 }  // namespace torch_tvm::convert

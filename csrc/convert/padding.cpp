@@ -21,12 +21,6 @@ struct Widths {
     }
   }
 
-  bool HasNegative() const {
-    const auto negative = [](int64_t width) { return width < 0; };
-    return std::any_of(before.begin(), before.end(), negative) ||
-           std::any_of(behind.begin(), behind.end(), negative);
-  }
-
   // The pad_width attribute, of what is not cropped.
   ffi::Array<ffi::Array<int64_t>> Attribute() const {
     std::vector<ffi::Array<int64_t>> pairs;
@@ -100,17 +94,21 @@ Expr Padded(const Context& ctx, const std::string& mode, const char* pad) {
   }
   if (mode == "circular") return PadAround(ctx, self, widths);
   if (mode != "reflect" && mode != "replicate") ctx.Refuse("mode='" + mode + "' is unknown");
-  if (widths.HasNegative()) {
-    ctx.Refuse("pad is negative with mode='" + mode +
-               "'; it may be with 'constant' and 'circular'");
+  Operand padded = self;
+  if (!widths.Empty()) {
+    padded.expr =
+        mode == "reflect"
+            ? ctx.Call("nn.mirror_pad", {self.expr},
+                       {{"mode", ffi::String("REFLECT")}, {"pad_width", widths.Attribute()}})
+            : ctx.Call("nn.pad", {self.expr, ctx.Constant(0, self.dtype())},
+                       {{"pad_width", widths.Attribute()}, {"pad_mode", ffi::String("edge")}});
   }
-  if (widths.Empty()) return self.expr;
-  if (mode == "reflect") {
-    return ctx.Call("nn.mirror_pad", {self.expr},
-                    {{"mode", ffi::String("REFLECT")}, {"pad_width", widths.Attribute()}});
+  // What is reflected may be cropped itself, so that cropping comes last.
+  for (size_t dim = 0; dim < widths.before.size(); ++dim) {
+    padded.info.sizes[dim] +=
+        std::max<int64_t>(widths.before[dim], 0) + std::max<int64_t>(widths.behind[dim], 0);
   }
-  return ctx.Call("nn.pad", {self.expr, ctx.Constant(0, self.dtype())},
-                  {{"pad_width", widths.Attribute()}, {"pad_mode", ffi::String("edge")}});
+  return Cropped(ctx, padded, widths);
 }
 
 Results Pad(Context& ctx) {

@@ -3,6 +3,7 @@
 // with checked_type filled, everything else as plain values - and gives one expression for each
 // tensor result.
 #include "convert/context.h"
+#include "convert/refused.h"
 
 namespace torch_tvm::convert {
 namespace {
@@ -57,10 +58,17 @@ ffi::Array<ffi::String> Names() {
   return names;
 }
 
+ffi::Map<ffi::String, ffi::String> Reasons() {
+  ffi::Map<ffi::String, ffi::String> reasons;
+  for (const auto& [name, reason] : ReasonsByOperator()) reasons.Set(name, reason);
+  return reasons;
+}
+
 TVM_FFI_STATIC_INIT_BLOCK() {
   ffi::reflection::GlobalDef()
       .def("torch_tvm.convert.register", Register)
-      .def("torch_tvm.convert.operators", Names);
+      .def("torch_tvm.convert.operators", Names)
+      .def("torch_tvm.convert.refused_operators", Reasons);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 
 #include "convert/context.h"
 #include "convert/packed_weights.h"
+#include "convert/quantised_rules.h"
 #include "convert/term.h"
 
 namespace torch_tvm::convert {
@@ -209,6 +210,77 @@ Converter Convolution(bool relu) {
   };
 }
 
+// Each element of an image spreads by a filter; output_padding of the stride and more adds what
+// nothing reaches, which Relay has no form for.
+Results TransposedConvolution(Context& ctx) {
+  const Operand data = ctx.Tensor("qx");
+  const QuantisedConvolution conv = UnpackConv2d(ctx.Value("packed_weight"), /*transposed=*/true);
+  const Sizes sizes = conv.weight.values.sizes().vec();  // inputs, outputs of a group, kernel
+  if (conv.weight.zero_points.any().item<bool>()) {
+    ctx.Refuse("packed_weight has zero points other than 0; symmetric weights are converted");
+  }
+  for (size_t i = 0; i < conv.stride.size(); ++i) {
+    if (conv.output_padding[i] < conv.stride[i]) continue;
+    ctx.Refuse("output_padding=" + std::to_string(conv.output_padding[i]) + " with stride=" +
+               std::to_string(conv.stride[i]) + "; less than the stride is converted");
+  }
+  const QuantiserExprs input = Of(ctx, data);
+  const WeightExprs carried = Carry(ctx, conv.weight);
+  Sizes padding = conv.padding;
+  padding.insert(padding.end(), conv.padding.begin(), conv.padding.end());
+  ctx.AddFlops(2.0 * static_cast<double>(data.info.numel()) *
+               static_cast<double>(Product(sizes) / sizes[0]));
+  const Expr sums = ctx.Call("qnn.conv2d_transpose",
+                             {data.expr, carried.values, input.zero_point, carried.zero_points,
+                              input.scale, carried.scales},
+                             {{"channels", sizes[1] * conv.groups},
+                              {"kernel_size", IntArray({sizes[2], sizes[3]})},
+                              {"strides", IntArray(conv.stride)},
+                              {"output_padding", IntArray(conv.output_padding)},
+                              {"padding", IntArray(padding)},
+                              {"dilation", IntArray(conv.dilation)},
+                              {"groups", conv.groups},
+                              {"out_dtype", DtypeName(ScalarType::Int)}});
+  return Finish(ctx, sums, input, conv.weight, carried, 1,
+                Given(ctx, "output_scale", "output_zero_point"), /*relu=*/false);
+}
+
+double NumberOf(const Context& ctx, const char* name) {
+  const auto number = KnownNumber(ctx, name);
+  if (!number) ctx.Refuse(std::string(name) + " is known only at run time");
+  return number->toDouble();
+}
+
+// Integers stay as they are while a zero point of 8 bits can stand for the number.
+Converter AddNumber(bool relu) {
+  return [=](Context& ctx) -> Results {
+    const Operand a = ctx.Tensor("qa");
+    const Quantiser result = *ctx.Result().quantiser;
+    const Quantiser moved{a.info.quantiser->scale,
+                          MovedZeroPoint(*a.info.quantiser, NumberOf(ctx, "b"))};
+    Expr integers = a.expr;
+    if (moved.zero_point != result.zero_point) {
+      integers = QuantiseBy(ctx, DequantiseBy(ctx, a.expr, Known(ctx, moved)), Known(ctx, result),
+                            a.dtype());
+    }
+    return relu ? ClipAtZero(ctx, integers, result, a.dtype()) : integers;
+  };
+}
+
+Converter MultiplyByNumber(bool relu) {
+  return [=](Context& ctx) -> Results {
+    const Operand a = ctx.Tensor("qa");
+    const double number = NumberOf(ctx, "b");
+    if (number == 0) return ctx.Full(0, a.sizes(), a.dtype());
+    Expr integers = a.expr;
+    if (number < 0) {  // from the other end of what 8 bits hold
+      const Expr ends = ctx.Constant(a.dtype() == ScalarType::Byte ? 255 : -1, a.dtype());
+      integers = ctx.Call("subtract", {ends, integers});
+    }
+    return relu ? ClipAtZero(ctx, integers, *ctx.Result().quantiser, a.dtype()) : integers;
+  };
+}
+
 Converter Binary(const char* op, bool relu) {
   return [=](Context& ctx) -> Results {
     const Operand a = ctx.Tensor("qa"), b = ctx.Tensor("qb");
@@ -312,9 +384,14 @@ const Registrar kQuantised({
     {"aten::quantize_per_tensor.tensor_qparams", QuantisePerTensor},
     {"quantized::add", Binary("qnn.add", false)},
     {"quantized::add_relu", Binary("qnn.add", true)},
+    {"quantized::add_scalar", AddNumber(false)},
+    {"quantized::add_scalar.Tensor", AddNumber(false)},
+    {"quantized::add_scalar_relu", AddNumber(true)},
+    {"quantized::add_scalar_relu.Tensor", AddNumber(true)},
     {"quantized::cat", Concatenate("qx")},
     {"quantized::conv2d.new", Convolution(false)},
     {"quantized::conv2d_relu.new", Convolution(true)},
+    {"quantized::conv_transpose2d", TransposedConvolution},
     {"quantized::hardswish", Unary("input", Hardswish)},
     {"quantized::leaky_relu", Unary("qx", LeakyRelu), RequireFalse("inplace")},
     {"quantized::linear", Linear(false)},
@@ -323,6 +400,10 @@ const Registrar kQuantised({
     {"quantized::linear_relu_dynamic", LinearDynamic(true)},
     {"quantized::mul", Binary("qnn.mul", false)},
     {"quantized::mul_relu", Binary("qnn.mul", true)},
+    {"quantized::mul_scalar", MultiplyByNumber(false)},
+    {"quantized::mul_scalar.Tensor", MultiplyByNumber(false)},
+    {"quantized::mul_scalar_relu", MultiplyByNumber(true)},
+    {"quantized::mul_scalar_relu.Tensor", MultiplyByNumber(true)},
     {"quantized::relu6", Relu6, RequireFalse("inplace")},
 });
 

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/native/ConvUtils.h>
 
+#include <cmath>
+#include <limits>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -118,11 +120,29 @@ Outputs Convolution(const Arguments& arguments) {
           arguments.Given("output_scale", "output_zero_point")};
 }
 
+Outputs TransposedConvolution(const Arguments& arguments) {
+  const at::Tensor input = arguments.Integers("qx");
+  CheckUnsigned(input, "qx");
+  const QuantisedConvolution conv = UnpackConv2d(arguments["packed_weight"], /*transposed=*/true);
+  const at::Tensor& weight = conv.weight.values;
+  TORCH_CHECK(input.dim() == 4 && input.size(1) == weight.size(0), "qx has the sizes ",
+              input.sizes(), "; images of ", weight.size(0), " channels are expected");
+  const auto sizes =
+      at::native::conv_input_size(input.sizes(), weight.sizes(), conv.padding, conv.output_padding,
+                                  conv.stride, conv.dilation, conv.groups);
+  return {{Empty(sizes, at::kByte, at::MemoryFormat::ChannelsLast)},
+          arguments.Given("output_scale", "output_zero_point")};
+}
+
 Outputs Binary(const Arguments& arguments) {
   const at::Tensor a = arguments.Integers("qa"), b = arguments.Integers("qb");
   TORCH_CHECK(a.scalar_type() == b.scalar_type(), "qa and qb have different dtypes");
   return {{Empty(at::infer_size(a.sizes(), b.sizes()), a.scalar_type(), a.suggest_memory_format())},
           arguments.Given("scale", "zero_point")};
+}
+
+Outputs LikeInput(const at::Tensor& input, const Quantiser& quantiser) {
+  return {{Empty(input.sizes(), input.scalar_type(), input.suggest_memory_format())}, quantiser};
 }
 
 // One tensor in, one of its sizes out; another quantiser if the schema has one.
@@ -132,7 +152,59 @@ Outputs Unary(const Arguments& arguments) {
   const Quantiser quantiser = arguments.Has("output_scale")
                                   ? arguments.Given("output_scale", "output_zero_point")
                                   : arguments.Of(input);
-  return {{Empty(input.sizes(), input.scalar_type(), input.suggest_memory_format())}, quantiser};
+  return LikeInput(input, quantiser);
+}
+
+// The number that an operator takes, as such or in a tensor.
+double NumberOf(const c10::IValue& value) {
+  double number = 0;
+  if (value.isTensor()) {
+    const at::Tensor& tensor = value.toTensor();
+    TORCH_CHECK(!tensor.is_meta() && tensor.numel() == 1, "b is known only at run time");
+    number = tensor.item<double>();
+  } else {
+    number = value.toScalar().toDouble();
+  }
+  TORCH_CHECK(std::isfinite(number), "b=", number, "; finite numbers are converted");
+  return number;
+}
+
+struct Range {
+  int64_t least, most;
+  double levels() const { return static_cast<double>(most - least); }
+};
+
+Range RangeOf(c10::ScalarType dtype) {
+  return dtype == at::kByte ? Range{0, 255} : Range{-128, 127};
+}
+
+// The zero point moves; where that leaves what 8 bits hold, it stays at their end, and the scale
+// grows so that the other end stands for the same as before.
+Outputs AddNumber(const Arguments& arguments) {
+  const at::Tensor input = arguments.Integers("qa");
+  const Quantiser own = arguments.Of(input);
+  const Range range = RangeOf(input.scalar_type());
+  const int64_t moved = MovedZeroPoint(own, NumberOf(arguments["b"]));
+  if (moved < range.least) {
+    return LikeInput(
+        input, {static_cast<double>(range.most - moved) / range.levels() * own.scale, range.least});
+  }
+  if (moved > range.most) {
+    return LikeInput(
+        input, {static_cast<double>(moved - range.least) / range.levels() * own.scale, range.most});
+  }
+  return LikeInput(input, {own.scale, moved});
+}
+
+// The scale is multiplied; a negative number mirrors the integers.
+Outputs MultiplyByNumber(const Arguments& arguments) {
+  const at::Tensor input = arguments.Integers("qa");
+  const Quantiser own = arguments.Of(input);
+  const double number = NumberOf(arguments["b"]);
+  if (number == 0) return LikeInput(input, {1.0, 0});
+  const Range range = RangeOf(input.scalar_type());
+  const int64_t mirrored = range.most + range.least - own.zero_point;
+  return LikeInput(input, {std::abs(number) * own.scale, number > 0 ? own.zero_point : mirrored});
 }
 
 // Quantised as the first part, unless the schema has a quantiser.
@@ -194,9 +266,14 @@ const std::unordered_map<std::string, Rule>& Rules() {
       {"aten::quantize_per_tensor.tensor_qparams", QuantiseByTensors},
       {"quantized::add", Binary},
       {"quantized::add_relu", Binary},
+      {"quantized::add_scalar", AddNumber},
+      {"quantized::add_scalar.Tensor", AddNumber},
+      {"quantized::add_scalar_relu", AddNumber},
+      {"quantized::add_scalar_relu.Tensor", AddNumber},
       {"quantized::cat", Concatenate},
       {"quantized::conv2d.new", Convolution},
       {"quantized::conv2d_relu.new", Convolution},
+      {"quantized::conv_transpose2d", TransposedConvolution},
       {"quantized::hardswish", Unary},
       {"quantized::leaky_relu", Unary},
       {"quantized::linear", Linear},
@@ -205,6 +282,10 @@ const std::unordered_map<std::string, Rule>& Rules() {
       {"quantized::linear_relu_dynamic", LinearDynamic},
       {"quantized::mul", Binary},
       {"quantized::mul_relu", Binary},
+      {"quantized::mul_scalar", MultiplyByNumber},
+      {"quantized::mul_scalar.Tensor", MultiplyByNumber},
+      {"quantized::mul_scalar_relu", MultiplyByNumber},
+      {"quantized::mul_scalar_relu.Tensor", MultiplyByNumber},
       {"quantized::relu6", Unary},
   };
   return rules;
@@ -237,6 +318,13 @@ Outputs RunOnFloats(const std::vector<c10::IValue>& inputs, const Quantiser& qua
 }
 
 }  // namespace
+
+int64_t MovedZeroPoint(const Quantiser& quantiser, double number) {
+  const double quanta = std::nearbyint(number / quantiser.scale);
+  TORCH_CHECK(std::abs(quanta) < std::numeric_limits<int32_t>::max() / 2, "b=", number,
+              "; fewer than 2^30 quanta are converted");
+  return quantiser.zero_point - static_cast<int64_t>(quanta);
+}
 
 std::optional<QuantisedOutputs> RunQuantisedByRule(const c10::FunctionSchema& schema,
                                                    const std::vector<c10::IValue>& inputs,

@@ -19,6 +19,10 @@ struct QuantisedOutputs {
   std::optional<Quantiser> quantiser;  // of all tensors among them, unless they are plain ones
 };
 
+// The zero point of integers that, unchanged, stand for numbers that are greater by `number`. It
+// may be none of 8 bits.
+int64_t MovedZeroPoint(const Quantiser& quantiser, double number);
+
 using QuantiserOf = std::function<std::optional<Quantiser>(const at::Tensor&)>;
 using CallOperator = std::function<std::vector<c10::IValue>(std::vector<c10::IValue>)>;
 

@@ -85,6 +85,11 @@ std::string WhyNotConvertible(const torch::jit::Node* node);
 // devices and strings that a signature can hold; not lists of tensors.
 bool CanCrossBoundary(const torch::jit::Value* value);
 
+// Whether TorchScript has to assume that the value shares memory with an argument of its node, or
+// with its neighbours in a list, and lowering can tell: the result of Tensor.to, and elements of a
+// list that an operator makes anew as far as its schema says.
+bool MayTurnOutFresh(const torch::jit::Value* value);
+
 // A StaticCheck that a boolean argument is false ("training", "train").
 TORCH_TVM_API StaticCheck RequireFalse(std::string argument);
 

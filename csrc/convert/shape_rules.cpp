@@ -319,6 +319,14 @@ Outputs HistogramOfPoints(const Arguments& arguments) {
     std::fill(counts.begin(), counts.end(), arguments["bins"].toInt());
   } else if (arguments["bins"].isIntList()) {
     counts = arguments["bins"].toIntVector();
+  } else {
+    const std::vector<at::Tensor> bins = arguments["bins"].toTensorVector();
+    if (bins.size() != dims) return std::nullopt;
+    for (size_t dim = 0; dim < dims; ++dim) {
+      const at::Tensor& edges = bins[dim];
+      if (edges.dim() != 1 || edges.scalar_type() != self.scalar_type()) return std::nullopt;
+      counts[dim] = edges.numel() - 1;
+    }
   }
   const auto& range = arguments["range"];
   if (!AllAtLeast(counts, dims, 1) ||
@@ -326,6 +334,9 @@ Outputs HistogramOfPoints(const Arguments& arguments) {
       !IsWeight(arguments.Tensor("weight"), self,
                 self.sizes().slice(0, static_cast<size_t>(self.dim()) - 1))) {
     return std::nullopt;
+  }
+  if (arguments["bins"].isTensorList()) {  // edges that are given are given back
+    return std::vector<c10::IValue>{Sized(self, counts), arguments["bins"]};
   }
   c10::List<at::Tensor> edges;
   for (const int64_t count : counts) edges.push_back(Sized(self, {count + 1}));
@@ -388,6 +399,7 @@ const std::unordered_map<std::string, Rule>& Rules() {
       {"aten::histogram.bins_tensor", Histogram},
       {"aten::histogramdd", HistogramOfPoints},
       {"aten::histogramdd.int_bins", HistogramOfPoints},
+      {"aten::histogramdd.TensorList_bins", HistogramOfPoints},
       {"aten::layer_norm", LayerNorm},
       {"aten::leaky_relu", Activation},
       {"aten::linear", Linear},

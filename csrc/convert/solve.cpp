@@ -1,5 +1,5 @@
 // Converters of substitution in triangular matrices and of products with Householder reflections,
-// unrolled: Relay has neither. Decompositions have no converters.
+// of Cholesky's factorisation, unrolled: Relay has none. Other decompositions have no converters.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -182,6 +182,54 @@ Results CholeskySolve(Context& ctx) {
   return Shaped(Substituted(lower.Transposed(), y, true, false), sizes);
 }
 
+// L of A = L L^T, of which the lower triangle is read; column by column.
+Matrices Factorised(Context& ctx, const Matrices& a) {
+  RequireFewSteps(ctx, a.rows);
+  std::vector<Expr> columns, pivots;
+  Matrices left = a;
+  for (int64_t step = 0; step < a.rows; ++step) {
+    const Matrices first = left.Column(0);
+    const Term pivot = first.Rows(0, 1);
+    pivots.push_back(pivot.expr);
+    const Matrices column = first.With(first.values / Sqrt(pivot), left.rows, 1);
+    std::vector<Expr> parts = {column.values.expr};
+    if (step > 0) parts.insert(parts.begin(), ctx.Full(0, {a.batch, step, 1}, a.values.dtype));
+    columns.push_back(parts.size() == 1 ? parts[0] : ctx.Concatenate(parts, 1));
+    if (left.rows == 1) break;
+    const Matrices below = column.With(column.Rows(1, left.rows), left.rows - 1, 1);
+    const Term rest(ctx, ctx.Slice(left.Rows(1, left.rows).expr, 2, 1, left.rows), a.values.dtype);
+    left = a.With(rest - below.values * below.Transposed().values, below.rows, below.rows);
+  }
+  const auto joined = [&](const std::vector<Expr>& parts) {
+    return parts.size() == 1 ? parts[0] : ctx.Concatenate(parts, 2);
+  };
+  const Term all_pivots(ctx, joined(pivots), a.values.dtype);
+  const Term usable = (all_pivots > 0) & Test("isfinite", all_pivots);
+  ctx.RefuseIf((!usable).expr, "a matrix that is not positive-definite");
+  const Expr all = joined(columns);
+  return a.With({ctx, all, a.values.dtype}, a.rows, a.columns);
+}
+
+Results Cholesky(Context& ctx) {
+  const Sizes& sizes = ctx.Result().sizes;
+  std::vector<Expr> results;
+  if (Product(sizes) == 0) {
+    results = {ctx.Call("zeros", {},
+                        {{"shape", IntArray(sizes)}, {"dtype", DtypeName(ctx.Result().dtype)}})};
+  } else {
+    const char* name = ctx.node()->schema().arguments()[0].name().c_str();
+    const Matrices a = MatricesOf(ctx, name, LeadingOf(sizes));
+    const bool upper = ctx.Bool("upper");
+    const Matrices lower = Factorised(ctx, upper ? a.Transposed() : a);
+    results = {Shaped(upper ? lower.Transposed() : lower, sizes)};
+  }
+  // How far the factorisation came, where it failed; PyTorch runs what fails.
+  if (ctx.NumResults() == 2) {
+    results.push_back(ctx.Full(0, ctx.Result(1).sizes, ctx.Result(1).dtype));
+  }
+  return results;
+}
+
 Matrices IdentityLike(const Matrices& matrices) {
   const Context& ctx = matrices.ctx();
   const ScalarType dtype = matrices.values.dtype;
@@ -259,6 +307,9 @@ const Registrar kSolve({
     {"aten::triangular_solve", TriangularSolve},
     {"aten::linalg_lu_solve", SolveByFactors("LU", "pivots", "B")},
     {"aten::lu_solve", SolveByFactors("LU_data", "LU_pivots", "self")},
+    {"aten::cholesky", Cholesky},
+    {"aten::linalg_cholesky", Cholesky},
+    {"aten::linalg_cholesky_ex", Cholesky},
     {"aten::cholesky_solve", CholeskySolve},
     {"aten::cholesky_inverse", CholeskyInverse},
     {"aten::ormqr", MultiplyByReflections},

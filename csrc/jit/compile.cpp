@@ -97,11 +97,14 @@ CompileScope::~CompileScope() {
 
 void Refuse(const Source& source, const convert::NotConvertible& refused, Partitions* partitions,
             Compiled* result) {
-  result->error =
-      "NotConvertibleError: torch_tvm cannot compile all of " + source.name + " for these inputs:";
   for (const auto& refusal : refused.refusals) {
+    if (refusal.shares_memory) continue;
     result->refusals.push_back(Describe(refusal));
     result->error += "\n  " + result->refusals.back();
+  }
+  if (!result->error.empty()) {
+    result->error = "NotConvertibleError: torch_tvm cannot compile all of " + source.name +
+                    " for these inputs:" + result->error;
   }
   result->partition = partitions->Get(source.subgraph, source.kinds, refused.refusals);
 }

@@ -59,9 +59,9 @@ struct Compiled {
   std::unique_ptr<const CompiledPlan> plan;
   std::shared_ptr<const torch::jit::Code> partition;
   std::vector<std::string> refusals;  // why there is no plan: one line each
-  std::string error;                  // the same, as strict mode raises it
-  bool slower = false;                // there was a plan, and the interpreter was faster
-  std::vector<c10::IValue> objects;   // those of the signature, which counts them by address
+  std::string error;    // the same, as strict mode raises it; empty where PyTorch computes nothing
+  bool slower = false;  // there was a plan, and the interpreter was faster
+  std::vector<c10::IValue> objects;  // those of the signature, which counts them by address
   // Whose plan it is, for these sizes, and what it took to make it for them.
   std::shared_ptr<const SymbolicCompiled> symbolic;
   Trial::Nanoseconds preparation = 0;

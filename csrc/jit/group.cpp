@@ -252,13 +252,15 @@ void Group::Decide(const SignatureReader& reader, const Compiled& compiled) {
 }
 
 void Group::RunRefused(Stack& stack, const Compiled& compiled) const {
-  TORCH_CHECK(compiled.slower || !GetOptions().strict, compiled.error);
+  TORCH_CHECK(compiled.error.empty() || !GetOptions().strict, compiled.error);
   for (const auto& reason : compiled.refusals) Stats::Get().CountReason(reason);
   if (compiled.postponed != nullptr) ++*compiled.postponed;
   if (compiled.partition) {
     torch::jit::InterpreterState(*compiled.partition).run(stack);
   } else {
-    Stats::Get().fallbacks.fetch_add(1, std::memory_order_relaxed);
+    // What gives its arguments back is none: it was not for TVM to compute.
+    const int64_t counted = compiled.refusals.empty() ? 0 : 1;
+    Stats::Get().fallbacks.fetch_add(counted, std::memory_order_relaxed);
     Interpret(stack);
   }
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "convert/registry.h"
 #include "jit/trim.h"
 
 namespace torch_tvm::jit {
@@ -27,13 +28,9 @@ bool ScopeChangesBetween(const Node* first, const Node* last) {
   return false;
 }
 
-bool OnlyUsedBy(const Node* producer, const Node* consumer) {
-  for (const Value* output : producer->outputs()) {
-    for (const auto& use : output->uses()) {
-      if (use.user != consumer) return false;
-    }
-  }
-  return true;
+bool OnlyUsedBy(const Value* value, const Node* consumer) {
+  return std::all_of(value->uses().begin(), value->uses().end(),
+                     [consumer](const auto& use) { return use.user == consumer; });
 }
 
 bool AllCanLeave(const Node* node) {
@@ -92,7 +89,7 @@ void Merger::MergeBlock(Block* block) {
 }
 
 Node* Merger::MergeAProducer(Node* node, Block* block) {
-  if (!IsGroup(node) && !MayStart(node)) return nullptr;
+  if (!IsGroup(node) && !MayStart(node) && !MayStartWithProducer(node)) return nullptr;
   std::vector<Node*> producers;
   for (Value* input : node->inputs()) {
     if (input->node()->owningBlock() == block) producers.push_back(input->node());
@@ -124,6 +121,13 @@ bool Merger::MayStart(const Node* node) const {
   return roles_.Of(node) == Role::kOperator && AllCanLeave(node) && CanHaveInputs(node);
 }
 
+// The elements of a list that an operator makes stand for its results.
+bool Merger::MayStartWithProducer(const Node* node) const {
+  return node->kind() == c10::prim::ListUnpack && roles_.Of(node) == Role::kStructure &&
+         AllCanLeave(node) && roles_.Of(node->input()->node()) == Role::kOperator &&
+         !node->outputs().empty() && convert::MayTurnOutFresh(node->outputs()[0]);
+}
+
 // What a signature cannot hold, such as a list of tensors, has to be made in the group; it cannot
 // be where an element of the list is written to.
 bool Merger::CanHaveInputs(const Node* node) const {
@@ -138,11 +142,11 @@ bool Merger::MayJoin(const Node* producer, const Node* consumer) const {
   const Role role = roles_.Of(producer);
   if (role == Role::kOutside || !CanHaveInputs(producer)) return false;
   // A list, or a number in a tensor, may only be seen inside.
-  const bool leaves =
-      std::all_of(producer->outputs().begin(), producer->outputs().end(), [&](const Value* output) {
-        return CanLeaveGroup(output->type()) && !roles_.IsShapeTensor(output);
+  return std::all_of(
+      producer->outputs().begin(), producer->outputs().end(), [&](const Value* output) {
+        const bool leaves = CanLeaveGroup(output->type()) && !roles_.IsShapeTensor(output);
+        return leaves || OnlyUsedBy(output, consumer);
       });
-  return leaves || OnlyUsedBy(producer, consumer);
 }
 
 void Merger::MakeSingletons(Block* block) {

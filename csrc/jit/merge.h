@@ -34,6 +34,7 @@ class Merger {
   torch::jit::Node* MergeAProducer(torch::jit::Node* node, torch::jit::Block* block);
   torch::jit::Node* TryMerge(torch::jit::Node* consumer, torch::jit::Node* producer);
   bool MayStart(const torch::jit::Node* node) const;
+  bool MayStartWithProducer(const torch::jit::Node* node) const;
   bool MayJoin(const torch::jit::Node* producer, const torch::jit::Node* consumer) const;
   bool CanHaveInputs(const torch::jit::Node* node) const;
   void MakeSingletons(torch::jit::Block* block);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "convert/registry.h"
 #include "jit/roles.h"
 
 namespace torch_tvm::jit {
@@ -49,9 +50,12 @@ class OutputTrimmer {
 
   bool Aliases(const AliasDb& aliases, Value* output) const {
     if (!output->type()->isSubtypeOf(*c10::TensorType::get())) return false;
+    if (convert::MayTurnOutFresh(output)) return false;  // lowering refuses it if it does not
     if (aliases.mayContainAlias(output, subgraph_->inputs())) return true;
     for (Value* other : subgraph_->outputs()) {
-      if (other != output && aliases.mayContainAlias(output, other)) return true;
+      const bool follows =
+          convert::MayTurnOutFresh(other) && other->node()->isAfter(output->node());
+      if (other != output && !follows && aliases.mayContainAlias(output, other)) return true;
     }
     return false;
   }

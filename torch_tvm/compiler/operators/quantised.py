@@ -130,6 +130,11 @@ def _padded_image(call: Lowering, zero_point: int, groups: int) -> tuple[relax.E
     return call.emit(op.nn.pad(call.data, width, pad_value=zero_point)), padding
 
 
+def _exact_in_float(terms: int) -> bool:
+    """Say whether sums of so many products of bytes are exact in float32."""
+    return terms * 255 * 128 < 2**24
+
+
 @lowers("qnn.conv2d")
 def _lower_conv2d(call: Lowering) -> relax.Expr:
     """Sum (data - zero point) * weight: as products of bytes, or of float32 where each channel is on its own."""
@@ -169,12 +174,37 @@ def _lower_conv2d(call: Lowering) -> relax.Expr:
         columns = call.emit(op.reshape(_sum(call, weight, [1, 2, 3]), [filters, 1, 1]))
         return op.subtract(call.emit(sums), call.emit(op.multiply(columns, relax.const(zero_point, "int32"))))
     image = _shifted(call, image, zero_point)
-    # Sums of so many products of bytes are exact in float32.
-    exact = inputs * kernel[0] * kernel[1] * 255 * 128 < 2**24
-    if inputs == 1 and exact:
+    if inputs == 1 and _exact_in_float(kernel[0] * kernel[1]):
         operands = [call.emit(op.astype(each, "float32")) for each in (image, weight)]
         return op.astype(call.emit(convolve(operands[0], operands[1], "float32")), "int32")
     return convolve(image, call.emit(op.astype(weight, "int32")), "int32")
+
+
+@lowers("qnn.conv2d_transpose")
+def _lower_conv2d_transpose(call: Lowering) -> relax.Expr:
+    """Sum (data - zero point) * weight as floating point numbers that hold the sums exactly."""
+    a = call.attrs
+    if not _is_zero(call, 3):
+        raise call.unsupported(
+            "takes symmetric weights only: a zero point of weights other than 0 is not lowered"
+        )
+    if (a["data_layout"], a["kernel_layout"]) != ("NCHW", "IOHW") or a["out_layout"] not in ("", "NCHW"):
+        raise call.unsupported("takes data of layout NCHW and weights of layout IOHW only")
+    inputs, _, *kernel = call.shape(call.args[1])
+    groups = int(a["groups"])
+    dtype = "float32" if _exact_in_float(inputs // groups * kernel[0] * kernel[1]) else "float64"
+    image = _shifted(call, call.data, int(call.scalar(2)))
+    operands = [call.emit(op.astype(each, dtype)) for each in (image, call.args[1])]
+    sums = op.nn.conv2d_transpose(
+        *operands,
+        strides=a["strides"],
+        padding=a["padding"],
+        output_padding=a["output_padding"],
+        dilation=a["dilation"],
+        groups=groups,
+        out_dtype=dtype,
+    )
+    return op.astype(call.emit(sums), "int32")
 
 
 def _parameters(call: Lowering, first: int) -> list[relax.Expr]:
