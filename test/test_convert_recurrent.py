@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import torch
-from convert_checks import assert_compiled_whole, check, flatten, operators, refusal, values
+from convert_checks import assert_compiled_whole, check, flatten, operators, refusal, run_compiled, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 import torch_tvm
+from torch_tvm import relay
 
 NETWORKS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 CELLS = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}
@@ -109,16 +111,49 @@ def test_packed_sequences_are_refused() -> None:
     assert "known only when the kernels have run" in refusal(run, packed.data)
 
 
-def test_long_sequences_are_refused() -> None:
-    rnn = nn.RNN(2, 2).eval().requires_grad_(False)
-    assert "steps" in refusal(lambda x: rnn(x), values([600, 1, 2], f32))
+def test_long_sequences() -> None:
+    """The text says the same for all lengths; only sizes differ."""
+    rnn = nn.RNN(2, 2, bidirectional=True).eval().requires_grad_(False)
+    run_compiled(lambda x: rnn(x), values([600, 1, 2], f32))
+    texts = [
+        torch_tvm.to_relay(lambda x: rnn(x), [values([length, 1, 2], f32)]).astext(show_meta_data=False)
+        for length in (7, 600)
+    ]
+    seven = re.sub(r"\b(600|599)(?=[,i\]])", lambda match: str(int(match[0]) - 593), texts[1])
+    assert seven == texts[0]
 
 
 def test_relay_of_lstm() -> None:
+    """A function that a compiler takes whole, and that says what it computes: a loop over the steps."""
     lstm = nn.LSTM(3, 4).eval().requires_grad_(False)
-    names = operators(check(lambda x: lstm(x)[0], values([3, 2, 3], f32)))
-    assert names.count("nn.dense") == 4  # the inputs of all steps, and the state of each
-    assert names.count("stack") == 1
+    function = check(lambda x: lstm(x)[0], values([3, 2, 3], f32))
+    assert operators(function).count("nn.dense") == 2  # the inputs of all steps, and the state in a step
+    functions = [e for e in relay.expressions(function.body) if isinstance(e, relay.Function)]
+    (composite,) = [e for e in functions if "Composite" in e.attrs]
+    assert composite.attrs["Composite"] == "torch_tvm.lstm"
+    assert [str(param.name_hint) for param in composite.params] == ["inputs", "hidden", "cell", "weight"]
+
+
+def test_composite_of_another_compiler_is_taken_as_what_it_says() -> None:
+    def foreign(x: relay.Expr) -> relay.Expr:
+        inner = relay.Var("x", relay.TensorType([3], "float32"))
+        function = relay.Function([inner], relay.multiply(inner, inner), None, {"Composite": "dnnl.square"})
+        return relay.Call(function, [x])
+
+    torch.library.define("composite_test::square", "(Tensor x) -> Tensor", tags=())
+    torch.library.impl("composite_test::square", "CompositeExplicitAutograd", lambda x: x * x)
+    torch_tvm.register_operator("composite_test::square")(foreign)
+    run_compiled(lambda x: torch.ops.composite_test.square(x) + 1, values([3], f32))
+
+
+def test_no_elements_and_other_dtypes() -> None:
+    lstm = nn.LSTM(3, 4).eval().requires_grad_(False)
+    check(lambda x: lstm(x), values([3, 0, 3], f32))
+    weights = [values([12, 0], f32), values([12, 4], f32)]
+    run = lambda x, h: torch.gru(x, h, weights, False, 1, 0.0, False, False, False)  # noqa: E731
+    assert "no elements" in refusal(run, values([3, 2, 0], f32), values([1, 2, 4], f32))
+    with pytest.raises(torch_tvm.NotConvertibleError, match="larger than 0"):
+        torch_tvm.to_relay(lambda x: lstm(x), [values([0, 2, 3], f32)])
 
 
 @pytest.mark.parametrize("dtype", [f32, torch.float16])

@@ -231,34 +231,28 @@ def build_pack(form: Panels, name: str) -> PrimFunc:
     if form.biased:
         parameters.append(tir.Parameter("bias", (rows,), form.dtype))
     parameters.append(tir.Parameter("packed", form.shape, form.dtype))
-    zero = tir.constant(0, form.dtype)
+    width = form.vectors * form.lanes
 
-    def column(buffers: Sequence[tir.Buffer], panel: Index, gate: Index, unit: Index) -> None:
-        weight, *bias, packed = buffers
-        at = gate * form.vectors * form.lanes + unit
-        number = panel * form.vectors * form.lanes + unit
-        row = gate * form.units + number
+    def body(weight: tir.Buffer, *others: tir.Buffer) -> None:
+        packed = others[-1]
 
-        def copy() -> None:
-            with tir.loop(form.terms) as k:
-                T.buffer_store(packed, weight[row, k], [panel, k, at])
-            if form.biased:
-                T.buffer_store(packed, bias[0][row], [panel, form.terms, at])
+        def row_of_panel(panel: Index, k: Index, source: Callable[[Index], Value]) -> None:
+            """Fill row k of a panel with what the source has for rows of the matrix."""
+            with tir.loop(form.gates) as gate, tir.loop(width) as column:
+                unit = panel * width + column
+                place = [panel, k, gate * width + column]
+                tir.either(
+                    form.units == form.count * width or T.LT(unit, form.units),
+                    lambda: T.buffer_store(packed, source(gate * form.units + unit), place),
+                    lambda: T.buffer_store(packed, tir.constant(0, form.dtype), place),
+                )
 
-        def clear() -> None:
-            with tir.loop(form.terms + form.biased) as k:
-                T.buffer_store(packed, zero, [panel, k, at])
-
-        tir.either(number < form.units, copy, clear)
-
-    def body(*buffers: tir.Buffer) -> None:
         parallel = math.prod(form.shape) > tir.PARALLEL_MIN_NANOSECONDS
-        with (
-            tir.loop(form.count, parallel=parallel) as panel,
-            tir.loop(form.gates) as gate,
-            tir.loop(form.vectors * form.lanes) as unit,
-        ):
-            column(buffers, panel, gate, unit)
+        with tir.loop(form.count, parallel=parallel) as panel:
+            with tir.loop(form.terms) as k:
+                row_of_panel(panel, k, lambda row: weight[row, k])
+            if form.biased:
+                row_of_panel(panel, form.terms, lambda row: others[0][row])
 
     return tir.kernel(name, parameters, body)
 
