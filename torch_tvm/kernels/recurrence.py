@@ -32,8 +32,13 @@ _CELL_CYCLES = {"lstm": 200, "gru": 150, "rnn_tanh": 50, "rnn_relu": 10}
 # What opening a parallel region in each step costs, of two threads that spin.
 _REGION_CYCLES = 6_000
 _CYCLES_PER_NANOSECOND = 3
-# Vectors of a tile; of more, panels of small layers would be too few for all threads.
-_MOST_VECTORS = 8
+# Threads never share all of a step evenly.
+_SHARED = 1.1
+# Vectors of all gates in a row of a tile. With two of each gate, tiles have fewer rows: a step of LSTM(256) with a batch of 8
+# takes 31 us with tiles of 4 x 4 vectors and 42 us with 2 x 8, one row of LSTM(128) 2.1 us with 4 vectors and 2.2 us with 8.
+_MOST_VECTORS = 4
+# Bytes a cycle at which weights stream into registers, from L2 and from beyond (Emerald Rapids).
+_L2_STREAM, _FAR_STREAM = 32, 10
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ def projection_panels(workload: Recurrence, schedule: Schedule) -> Panels:
 def default_schedule(workload: Recurrence, target: CpuTarget, threads: int = 1) -> Schedule:
     """Choose tiles that fit the registers, and what threads share, by the estimated time of a step."""
     lanes, gates = target.lanes(workload.dtype), workload.gates
-    most = min(_MOST_VECTORS // gates, -(-workload.units // lanes), 4)
+    most = min(_MOST_VECTORS // gates, -(-workload.units // lanes))
     registers = target.vector_registers
     batch = extent.hint(workload.batch)
     best: tuple[float, Schedule] | None = None
@@ -214,13 +219,15 @@ def _step_cycles(workload: Recurrence, schedule: Schedule, batch: int, threads: 
         count * tiling.cycles_per_step(rows, form.tile_vectors, s.lanes * size, panel_bytes)
         for count, rows in tiles
     )
-    # Every step reads all weights, from L1 if there are few.
+    # Every step reads all weights.
     weight_bytes = own_panels * panel_bytes
-    streaming = tiling.cycles_per_step(1, 1, weight_bytes, weight_bytes)
+    streaming = weight_bytes / (_L2_STREAM if weight_bytes <= tiling.WARM_BYTES else _FAR_STREAM)
     cells = batch * s.vectors * _CELL_CYCLES[w.cell] * (1 if w.dtype == "float32" else 8)
     regions = (1 + w.projected) * _REGION_CYCLES if s.parallel else 0
     once = tir.PARALLEL_MIN_NANOSECONDS * _CYCLES_PER_NANOSECOND / max(1, extent.hint(w.steps))
     computing = max(own_panels * products, streaming) + own_panels * cells
+    if s.parallel or s.row_tasks > 1:
+        computing *= _SHARED
     return tiling.with_compile_time(computing, len(tiles)) + regions + (once if s.row_tasks > 1 else 0)
 
 
