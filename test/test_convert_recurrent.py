@@ -146,14 +146,50 @@ def test_composite_of_another_compiler_is_taken_as_what_it_says() -> None:
     run_compiled(lambda x: torch.ops.composite_test.square(x) + 1, values([3], f32))
 
 
-def test_no_elements_and_other_dtypes() -> None:
+def test_no_elements() -> None:
     lstm = nn.LSTM(3, 4).eval().requires_grad_(False)
     check(lambda x: lstm(x), values([3, 0, 3], f32))
     weights = [values([12, 0], f32), values([12, 4], f32)]
     run = lambda x, h: torch.gru(x, h, weights, False, 1, 0.0, False, False, False)  # noqa: E731
     assert "no elements" in refusal(run, values([3, 2, 0], f32), values([1, 2, 4], f32))
-    with pytest.raises(torch_tvm.NotConvertibleError, match="larger than 0"):
-        torch_tvm.to_relay(lambda x: lstm(x), [values([0, 2, 3], f32)])
+    states = [values([1, 2, 4], f32)] * 2
+    arguments = ([w.detach() for w in lstm._flat_weights], True, 1, 0.0, False, False, False)
+    scripted = torch.jit.trace(lambda x: torch.lstm(x, states, *arguments)[0], values([2, 2, 3], f32))
+    assert "larger than 0" in refusal(scripted, values([0, 2, 3], f32))
+
+
+def test_compiled_inputs_of_any_layout() -> None:
+    """Strided and empty ones, NaN and infinities, and weights that are no constants."""
+    lstm = nn.LSTM(3, 9, 2, bidirectional=True, batch_first=True).eval().requires_grad_(False)
+    strided = values([5, 3, 7], f32).permute(2, 0, 1)[..., :3]
+    run_compiled(lambda x: lstm(x), strided)
+    run_compiled(lambda x: lstm(x), values([0, 2, 3], f32))
+    special = values([6, 4, 3], f32)
+    special[2, 1, 0], special[3, 2, 1] = float("nan"), float("inf")
+    run_compiled(lambda x: lstm(x), special)
+
+    def gru(x: torch.Tensor, h: torch.Tensor, w: torch.Tensor, v: torch.Tensor) -> Any:
+        return torch.gru(x, h, [w, v], False, 1, 0.0, False, False, False)
+
+    run_compiled(gru, *(values(shape, f32) for shape in ([3, 2, 4], [1, 2, 5], [15, 4], [15, 5])))
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_accuracy(kind: str) -> None:
+    """Errors do not grow over the steps more than eager PyTorch's do."""
+    torch.manual_seed(3)
+    network = NETWORKS[kind](24, 70).eval().requires_grad_(False)
+    exact = NETWORKS[kind](24, 70, dtype=torch.float64)
+    exact.load_state_dict(network.state_dict())
+    x = torch.randn(60, 3, 24)
+    with torch.no_grad(), torch_tvm.enabled(strict=True, min_group_size=1, compile_process=False):
+        traced = torch.jit.trace(network, x, check_trace=False)
+        got, expected = traced(x)[0], exact.requires_grad_(False)(x.double())[0]
+    assert_compiled_whole()
+    with torch_tvm.disabled():
+        eager = network(x)[0]
+    error, eager_error = ((each - expected).square().mean().sqrt().item() for each in (got, eager))
+    assert error <= 2 * eager_error
 
 
 @pytest.mark.parametrize("dtype", [f32, torch.float16])

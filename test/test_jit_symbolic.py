@@ -120,15 +120,16 @@ def test_sizes_of_one_are_a_family_of_their_own() -> None:
 def test_recurrent_networks_of_many_lengths() -> None:
     """One loop over the steps, so that one plan does for all lengths."""
     torch.manual_seed(1)
-    for model in (nn.LSTM(4, 18, 2, bidirectional=True), nn.GRU(4, 18, batch_first=True)):
+    for model in (nn.LSTM(4, 18), nn.GRU(4, 18, batch_first=True, bidirectional=True)):
         torch_tvm.clear_cache()
         torch_tvm.reset_stats()
         model.eval()
         with torch.no_grad(), torch_tvm.enabled(max_static_signatures=STATIC, min_group_size=1, guard=False):
             traced = trace(model, torch.randn(3, 2, 4))
-            for size in lengths(12, most=200):
+            for size in lengths(12, most=150):
                 x = torch.randn((2, size, 4) if model.batch_first else (size, 2, 4))
-                with torch_tvm.disabled():
+                # oneDNN's LSTM waits for its threads in each step: seconds on a machine that is busy.
+                with torch_tvm.disabled(), torch.backends.mkldnn.flags(enabled=False):
                     expected = model(x)
                 got = traced(x)
                 same(got, expected)

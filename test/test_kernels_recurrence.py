@@ -91,7 +91,10 @@ def packs(w: Recurrence, s: Schedule, given: dict[str, Tensor]) -> dict[str, tup
     if w.projected:
         forms["projection"] = recurrence.projection_panels(w, s)
     return {
-        name: (form, [given[each] for each in (name, "bias") if each in given and (each == name or form.biased)])
+        name: (
+            form,
+            [given[each] for each in (name, "bias") if each in given and (each == name or form.biased)],
+        )
         for name, form in forms.items()
     }
 
@@ -119,7 +122,9 @@ def check_all(cases: dict[str, tuple[Recurrence, Schedule]], target: CpuTarget) 
         tolerance = TOLERANCES[w.rounded if w.rounded != "float32" else w.dtype]
         got = running[name][-len(expected[name]) :]
         for one, other in zip(got, expected[name], strict=True):
-            torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: n + m)
+            torch.testing.assert_close(
+                one, other, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: n + m
+            )
 
 
 def test_cells(target: CpuTarget) -> None:
@@ -141,9 +146,10 @@ def test_cells(target: CpuTarget) -> None:
     check_all(cases, target)
 
 
-def test_tiles_and_threads(target: CpuTarget) -> None:
+def test_tiles_and_threads() -> None:
     """Rows and panels that tiles and threads do not divide; sums that are added up in parts."""
     torch.manual_seed(0)
+    target = get_target("llvm -mcpu=haswell")
     lanes = target.lanes("float32")
     lstm = Recurrence("lstm", 3, 7, 3 * lanes + 2, 3 * lanes + 2)
     rnn = Recurrence("rnn_tanh", 2, 5, 530, 530)

@@ -61,9 +61,7 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     temporaries = []
     for shape in recurrence.state_shapes(workload):
         size = size_of(shape) * element_bytes(workload.dtype)
-        temporaries.append(
-            Argument(lowerer.temporary(size, group.weight_only), shape, workload.dtype)
-        )
+        temporaries.append(Argument(lowerer.temporary(size, group.weight_only), shape, workload.dtype))
     lowerer.launch(
         workload.cell,
         (workload, schedule),
