@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+import tvm
 from convert_checks import assert_compiled_whole, check, flatten, operators, refusal, run_compiled, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from tvm import relax
 
 import torch_tvm
 from torch_tvm import relay
@@ -134,6 +136,17 @@ def test_relay_of_lstm() -> None:
     assert [str(param.name_hint) for param in composite.params] == ["inputs", "hidden", "cell", "weight"]
 
 
+@pytest.mark.parametrize("options", [{"proj_size": 2}, {"bidirectional": True}])
+def test_relax_of_lstm_is_built_by_tvm(options: dict[str, Any]) -> None:
+    lstm = nn.LSTM(3, 5, **options).eval().requires_grad_(False)
+    x = values([4, 2, 3], f32)
+    module = torch_tvm.to_relax(lambda x: lstm(x), [x])
+    machine = relax.VirtualMachine(relax.build(module, "llvm"), tvm.cpu())
+    got = machine["main"](tvm.runtime.tensor(x.numpy()))
+    for one, other in zip(got, flatten(lstm(x)), strict=True):
+        torch.testing.assert_close(torch.from_numpy(one.numpy()), other)
+
+
 def test_composite_of_another_compiler_is_taken_as_what_it_says() -> None:
     def foreign(x: relay.Expr) -> relay.Expr:
         inner = relay.Var("x", relay.TensorType([3], "float32"))
@@ -160,7 +173,7 @@ def test_no_elements() -> None:
 
 def test_compiled_inputs_of_any_layout() -> None:
     """Strided and empty ones, NaN and infinities, and weights that are no constants."""
-    lstm = nn.LSTM(3, 9, 2, bidirectional=True, batch_first=True).eval().requires_grad_(False)
+    lstm = nn.LSTM(3, 9, bidirectional=True, batch_first=True).eval().requires_grad_(False)
     strided = values([5, 3, 7], f32).permute(2, 0, 1)[..., :3]
     run_compiled(lambda x: lstm(x), strided)
     run_compiled(lambda x: lstm(x), values([0, 2, 3], f32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from torch_tvm.kernels import recurrence
@@ -10,7 +11,8 @@ from .fusion import Group
 from .graph import Node, Tensor
 from .launch import Argument, element_bytes
 from .lower_kernels import FAMILIES, Family, Lowerer, has_elements, supported_dtypes
-from .operators.recurrent import CELLS
+from .operators.recurrent import packed_operands, workload_of
+from .operators.te_operators import PREFIX
 from .rewrite import size_of
 
 
@@ -18,26 +20,7 @@ def _supports(node: Node) -> bool:
     return has_elements(node) and supported_dtypes(node, recurrence.DTYPES)
 
 
-def _workload(node: Node) -> recurrence.Recurrence:
-    cell = node.op.removeprefix("torch_tvm.")
-    inputs, hidden, *others = node.args
-    steps, batch, width = inputs.shape
-    has_cell_state = cell == "lstm"
-    return recurrence.Recurrence(
-        cell,
-        steps,
-        batch,
-        width // recurrence.GATES[cell],
-        hidden.shape[-1],
-        reverse=bool(node.attrs["reverse"]),
-        biased=not has_cell_state and len(others) > 1,
-        projected=has_cell_state and len(others) > 2,
-        dtype=inputs.dtype,
-        rounded=str(node.attrs["rounded"]),
-    )
-
-
-def _packed(lowerer: Lowerer, form: recurrence.Panels, weights: list[Tensor]) -> Argument:
+def _packed(lowerer: Lowerer, form: recurrence.Panels, weights: Sequence[Tensor]) -> Argument:
     return lowerer.packed(
         "pack_recurrent",
         form,
@@ -50,20 +33,19 @@ def _packed(lowerer: Lowerer, form: recurrence.Panels, weights: list[Tensor]) ->
 
 def _lower(lowerer: Lowerer, group: Group) -> None:
     node = group.root
-    workload = _workload(node)
+    shapes = [arg.shape for arg in node.args]
+    cell = node.op.removeprefix(PREFIX)
+    workload = workload_of(cell, shapes, node.args[0].dtype, node.attrs)
     schedule = lowerer.choose(recurrence.default_schedule, workload, lowerer.target, lowerer.threads)
-    states = 2 if workload.has_cell_state else 1
-    sequence, weights = node.args[: 1 + states], list(node.args[1 + states :])
-    hidden_weights = weights if workload.biased else weights[:1]
-    packed = [_packed(lowerer, recurrence.panels(workload, schedule), hidden_weights)]
-    if workload.projected:
-        packed.append(_packed(lowerer, recurrence.projection_panels(workload, schedule), weights[1:]))
+    operands = packed_operands(workload, schedule)
+    sequence = node.args[: operands[0][1].start]
+    packed = [_packed(lowerer, form, node.args[own]) for form, own in operands]
     temporaries = []
     for shape in recurrence.state_shapes(workload):
         size = size_of(shape) * element_bytes(workload.dtype)
         temporaries.append(Argument(lowerer.temporary(size, group.weight_only), shape, workload.dtype))
     lowerer.launch(
-        workload.cell,
+        cell,
         (workload, schedule),
         partial(recurrence.build, workload=workload, schedule=schedule, target=lowerer.target),
         [*(lowerer.argument(arg) for arg in sequence), *packed],
@@ -73,5 +55,5 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     )
 
 
-for _cell in CELLS:
-    FAMILIES[f"torch_tvm.{_cell}"] = Family(_supports, _lower, takes_epilogue=False)
+for _cell in recurrence.GATES:
+    FAMILIES[PREFIX + _cell] = Family(_supports, _lower, takes_epilogue=False)

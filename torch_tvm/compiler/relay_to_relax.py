@@ -26,6 +26,12 @@ def inverse(order: Sequence[int]) -> list[int]:
     return sorted(range(len(order)), key=lambda i: order[i])
 
 
+def composite_name(function: relay.Function) -> str | None:
+    """Return what a composite function computes where the compiler takes it whole, without looking at its body."""
+    name = str(function.attrs.get("Composite", ""))
+    return name if name in LOWERINGS else None
+
+
 class _Translator:
     """Translates expressions in evaluation order; an explicit stack, for graphs deeper than Python's."""
 
@@ -86,9 +92,9 @@ class _Translator:
     def _call(self, expr: relay.Call) -> relax.Expr:
         args = [self._values[arg] for arg in expr.args]
         if isinstance(expr.op, relay.Function):
-            composite = expr.op.attrs.get("Composite")
-            if composite is not None and str(composite) in LOWERINGS:
-                return self._lowered(str(composite), args, expr.op.attrs, expr.args)
+            composite = composite_name(expr.op)
+            if composite is not None:
+                return self._lowered(composite, args, expr.op.attrs, expr.args)
             for param, arg in zip(expr.op.params, args, strict=True):
                 self.bind(param, arg)
             return self.translate(expr.op.body)
