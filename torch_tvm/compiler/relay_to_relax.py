@@ -10,7 +10,7 @@ from tvm import relax
 
 from torch_tvm import relay
 
-from .operators import LOWERINGS, BindingEmitter, Lowering, UnsupportedOperatorError
+from .operators import COMPOSITES, BindingEmitter, Lowering, UnsupportedOperatorError
 from .relax_terms import attributes, lower_call, to_relax_type
 
 Orders = Sequence[Sequence[int]]
@@ -29,7 +29,7 @@ def inverse(order: Sequence[int]) -> list[int]:
 def composite_name(function: relay.Function) -> str | None:
     """Return what a composite function computes where the compiler takes it whole, without looking at its body."""
     name = str(function.attrs.get("Composite", ""))
-    return name if name in LOWERINGS else None
+    return name if name in COMPOSITES else None
 
 
 class _Translator:

@@ -13,7 +13,7 @@ from torch_tvm.kernels import recurrence
 from torch_tvm.kernels.recurrence import Panels, Recurrence
 from torch_tvm.kernels.target import host_target
 
-from .registry import Lowering, lowers
+from .registry import Lowering, lowers_composite
 from .te_operators import PREFIX, call
 
 Shape = Sequence[int]
@@ -99,7 +99,7 @@ for _cell in recurrence.GATES:
     _register(_cell)
 
 
-@lowers(*(PREFIX + cell for cell in recurrence.GATES))
+@lowers_composite(*(PREFIX + cell for cell in recurrence.GATES))
 def _recurrent(given: Lowering) -> relax.Expr:
     attrs = {"reverse": bool(given.attrs["reverse"]), "rounded": str(given.attrs["rounded"])}
     return call(given.name.removeprefix(PREFIX), given.args, attrs)
