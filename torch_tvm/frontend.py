@@ -107,20 +107,28 @@ def to_relax(fn: Callable[..., Any], inputs: Sequence[Any]) -> tvm.IRModule:
     >>> [str(binding.value.op.name) for binding in module["main"].body.blocks[0].bindings[:2]]
     ['relax.nn.relu', 'relax.multiply']
     """
+    from torch_tvm.compiler.relay_to_relax import composite_name, relay_to_relax
+
     function = to_relay(fn, inputs)
+    expressions = relay.expressions(function)
+    taken_whole = {
+        inner
+        for each in expressions
+        if isinstance(each, relay.Function) and composite_name(each)
+        for inner in relay.expressions(each.body)
+    }
     refusals = [
         Refusal(
             f"relay.{type(expr).__name__}",
             "control flow that depends on the data of tensors; what is compiled is straight-line code",
             "" if expr.span is None else f"{expr.span.source_name}:{expr.span.line}",
         )
-        for expr in relay.expressions(function)
-        if isinstance(expr, relay.If)
+        for expr in expressions
+        if isinstance(expr, relay.If) and expr not in taken_whole
     ]
     if refusals:
         raise NotConvertibleError(refusals)
     typed = relay.infer_type(function)
-    from torch_tvm.compiler.relay_to_relax import relay_to_relax
 
     def order(ty: relay.Type) -> list[int]:
         assert isinstance(ty, relay.TensorType)

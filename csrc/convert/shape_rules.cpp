@@ -372,6 +372,63 @@ Outputs Combinations(const Arguments& arguments) {
   return std::vector<c10::IValue>{Sized(self, {static_cast<int64_t>(count + 0.5), r})};
 }
 
+bool HasSizes(const at::Tensor& tensor, const at::Tensor& like, at::IntArrayRef sizes) {
+  return tensor.defined() && tensor.sizes() == sizes && tensor.scalar_type() == like.scalar_type();
+}
+
+// All weights of a recurrent network with `gates` gates, whose states have `hidden` and `units`
+// elements; they differ where an LSTM has projections.
+bool AreWeights(const Arguments& arguments, int64_t gates, int64_t hidden, int64_t units) {
+  const at::Tensor input = arguments.Tensor("input");
+  const auto params = arguments["params"].toTensorVector();
+  const bool biases = arguments["has_biases"].toBool();
+  const int64_t directions = arguments["bidirectional"].toBool() ? 2 : 1;
+  const int64_t count = arguments["num_layers"].toInt() * directions;
+  const size_t each = (biases ? 4U : 2U) + (hidden != units ? 1U : 0U);
+  if (count <= 0 || params.size() != static_cast<size_t>(count) * each) return false;
+  const int64_t rows = gates * units;
+  for (int64_t i = 0; i < count; ++i) {
+    const at::Tensor* own = &params[static_cast<size_t>(i) * each];
+    const int64_t width = i < directions ? input.size(2) : hidden * directions;
+    if (!HasSizes(own[0], input, {rows, width}) || !HasSizes(own[1], input, {rows, hidden}) ||
+        (biases && (!HasSizes(own[2], input, {rows}) || !HasSizes(own[3], input, {rows}))) ||
+        (hidden != units && !HasSizes(own[each - 1], input, {hidden, units}))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// A recurrent network over a batch. Its meta kernel runs every step: 0.5 ms for each of an LSTM.
+template <int64_t gates>
+Outputs RecurrentNetwork(const Arguments& arguments) {
+  const at::Tensor input = arguments.Tensor("input");
+  if (input.dim() != 3 || !input.is_floating_point() || input.numel() == 0) return std::nullopt;
+  const c10::IValue& given = arguments["hx"];
+  const auto states = given.isTensor() ? std::vector<at::Tensor>{given.toTensor()}  // NOLINT
+                                       : given.toTensorVector();
+  if (states.size() != (gates == 4 ? 2 : 1)) return std::nullopt;
+  const bool batch_first = arguments["batch_first"].toBool();
+  const int64_t directions = arguments["bidirectional"].toBool() ? 2 : 1;
+  const int64_t count = arguments["num_layers"].toInt() * directions;
+  const int64_t batch = input.size(batch_first ? 0 : 1);
+  for (const at::Tensor& state : states) {
+    if (state.dim() != 3 || !HasSizes(state, input, {count, batch, state.size(2)})) {
+      return std::nullopt;
+    }
+  }
+  const int64_t hidden = states[0].size(2);
+  if (!AreWeights(arguments, gates, hidden, states.back().size(2))) return std::nullopt;
+  at::Tensor sequence =
+      at::empty({input.size(batch_first ? 1 : 0), batch, hidden * directions}, input.options());
+  if (batch_first) sequence = sequence.transpose(0, 1);
+  std::vector<c10::IValue> outputs = {sequence};
+  for (const at::Tensor& state : states) {
+    outputs.emplace_back(at::empty(state.sizes(), input.options()));
+  }
+  return outputs;
+}
+
 using Rule = Outputs (*)(const Arguments&);
 const std::unordered_map<std::string, Rule>& Rules() {
   static const std::unordered_map<std::string, Rule> rules = {
@@ -392,6 +449,7 @@ const std::unordered_map<std::string, Rule>& Rules() {
       {"aten::exp", Unary<at::meta::exp>},
       {"aten::gather", Gather},
       {"aten::gelu", Activation},
+      {"aten::gru.input", RecurrentNetwork<3>},
       {"aten::hardsigmoid", Activation},
       {"aten::hardswish", Activation},
       {"aten::hardtanh", Activation},
@@ -403,6 +461,7 @@ const std::unordered_map<std::string, Rule>& Rules() {
       {"aten::layer_norm", LayerNorm},
       {"aten::leaky_relu", Activation},
       {"aten::linear", Linear},
+      {"aten::lstm.input", RecurrentNetwork<4>},
       {"aten::matmul", MatrixProduct},
       {"aten::max_pool2d", MaxPool},
       {"aten::mean.dim", Mean},
@@ -411,6 +470,8 @@ const std::unordered_map<std::string, Rule>& Rules() {
       {"aten::pow.Tensor_Scalar", Power},
       {"aten::relu", Activation},
       {"aten::relu6", Activation},
+      {"aten::rnn_relu.input", RecurrentNetwork<1>},
+      {"aten::rnn_tanh.input", RecurrentNetwork<1>},
       {"aten::rsqrt", Unary<at::meta::rsqrt>},
       {"aten::scaled_dot_product_attention", Attention},
       {"aten::sigmoid", Unary<at::meta::sigmoid>},

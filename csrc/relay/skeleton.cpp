@@ -67,8 +67,9 @@ class Writer {
 
   void Node(const Expr& expr) {
     Put('e');
-    if (expr.as<VarObj>() || expr.as<LetObj>() || expr.as<FunctionObj>()) {
-      Unknown(expr.get());  // converters bind no variables
+    if (const auto* var = expr.as<VarObj>()) {
+      Put('v');
+      Type(var->type_annotation);
     } else if (const auto* constant = expr.as<ConstantObj>()) {
       Tensor(constant->data);
     } else if (const auto* op = expr.as<OpObj>()) {
@@ -79,12 +80,30 @@ class Writer {
     } else {
       Put('c');
       Bits(expr->type_index());
+      Bound(expr);
       VisitOperands(expr, [&](const Expr& operand) { Bits(numbers_.at(operand.get())); });
       Bits(-1);
       if (const auto* call = expr.as<CallObj>()) Value(call->attrs);
+      if (const auto* function = expr.as<FunctionObj>()) {
+        Value(function->attrs);
+        Type(function->ret_type);
+      }
       if (const auto* item = expr.as<TupleGetItemObj>()) Bits(item->index);
     }
     Number(expr.get());
+  }
+
+  // The variables that an expression binds; those that nothing has used yet are new here.
+  void Bound(const Expr& expr) {
+    const auto bind = [&](const Var& var) {
+      if (numbers_.count(var.get()) == 0) Node(var);
+      Bits(numbers_.at(var.get()));
+    };
+    if (const auto* let = expr.as<LetObj>()) bind(let->var);
+    if (const auto* function = expr.as<FunctionObj>()) {
+      Bits(static_cast<int64_t>(function->params.size()));
+      for (const Var& param : function->params) bind(param);
+    }
   }
 
   void Tensor(const ffi::Tensor& tensor) {
@@ -105,6 +124,12 @@ class Writer {
 
   void Type(const ffi::Optional<relay::Type>& type) {
     if (!type) return Put('n');
+    if (const auto* tuple = (*type).as<TupleTypeObj>()) {
+      Put('(');
+      Bits(static_cast<int64_t>(tuple->fields.size()));
+      for (const relay::Type& field : tuple->fields) Type(field);
+      return;
+    }
     const auto* tensor = (*type).as<TensorTypeObj>();
     if (tensor == nullptr) return Unknown((*type).get());
     Put('T');

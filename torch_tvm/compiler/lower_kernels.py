@@ -85,8 +85,10 @@ def can_store(group: Group, place: Access) -> bool:
     family = find_family(group.root) if group.anchored else None
     if family is None:
         return expressions.is_elementwise(group.root)
+    if not family.stores_parts:
+        return False
     over_loops = place.reshaped(group.stored_shape)
-    return family.stores_parts and over_loops is not None and over_loops.unit
+    return over_loops is not None and over_loops.unit
 
 
 class Lowerer:

@@ -24,6 +24,7 @@ from . import (  # noqa: F401  register their families
     lower_matmul,
     lower_paired_products,
     lower_quantised,
+    lower_recurrent,
     lower_rows,
     lower_scatter,
     lower_search,

@@ -9,7 +9,7 @@ from tvm import relax, tirx
 
 from torch_tvm import relay
 
-from .operators import LOWERINGS, Lowering, UnsupportedOperatorError
+from .operators import COMPOSITES, LOWERINGS, Lowering, UnsupportedOperatorError
 from .operators.te_operators import plain
 
 
@@ -29,8 +29,8 @@ def attributes(attrs: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def lower_call(lowering: Lowering) -> Any:
-    """Lower one call with the table's entry for its operator."""
-    function = LOWERINGS.get(lowering.name)
+    """Lower one call with the table's entry for its operator, or for the composite function that is called."""
+    function = LOWERINGS.get(lowering.name) or COMPOSITES.get(lowering.name)
     if function is None:
         raise UnsupportedOperatorError(f"Relay operator {lowering.name!r} has no lowering to Relax")
     return function(lowering)

@@ -10,7 +10,7 @@ from tvm import relax
 
 from torch_tvm import relay
 
-from .operators import BindingEmitter, Lowering, UnsupportedOperatorError
+from .operators import COMPOSITES, BindingEmitter, Lowering, UnsupportedOperatorError
 from .relax_terms import attributes, lower_call, to_relax_type
 
 Orders = Sequence[Sequence[int]]
@@ -24,6 +24,12 @@ def is_identity(order: Sequence[int]) -> bool:
 def inverse(order: Sequence[int]) -> list[int]:
     """Invert a permutation."""
     return sorted(range(len(order)), key=lambda i: order[i])
+
+
+def composite_name(function: relay.Function) -> str | None:
+    """Return what a composite function computes where the compiler takes it whole, without looking at its body."""
+    name = str(function.attrs.get("Composite", ""))
+    return name if name in COMPOSITES else None
 
 
 class _Translator:
@@ -86,14 +92,21 @@ class _Translator:
     def _call(self, expr: relay.Call) -> relax.Expr:
         args = [self._values[arg] for arg in expr.args]
         if isinstance(expr.op, relay.Function):
+            composite = composite_name(expr.op)
+            if composite is not None:
+                return self._lowered(composite, args, expr.op.attrs, expr.args)
             for param, arg in zip(expr.op.params, args, strict=True):
                 self.bind(param, arg)
             return self.translate(expr.op.body)
         if not isinstance(expr.op, relay.Op):
             kind = type(expr.op).__name__
             raise UnsupportedOperatorError(f"only operators and functions can be called, not a {kind}")
-        constants = [self._constants.get(arg) for arg in expr.args]
-        lowering = Lowering(str(expr.op.name), args, attributes(expr.attrs), constants, self._emitter)
+        return self._lowered(str(expr.op.name), args, expr.attrs, expr.args)
+
+    def _lowered(self, name: str, args: list[relax.Expr], attrs: Any, sources: Sequence[Any]) -> relax.Expr:
+        """Lower a call with the table's entry for an operator, or for what a composite function says that it computes."""
+        constants = [self._constants.get(source) for source in sources]
+        lowering = Lowering(name, args, attributes(attrs), constants, self._emitter)
         try:
             value = lower_call(lowering)
             return value if isinstance(value, relax.Tuple | relax.Var) else self._emitter.emit(value)

@@ -17,16 +17,28 @@ from tvm import relax, tirx
 LoweringFunction = Callable[["Lowering"], Any]
 
 LOWERINGS: dict[str, LoweringFunction] = {}
+# Of functions with these names in their attribute Composite, which the compiler takes whole.
+COMPOSITES: dict[str, LoweringFunction] = {}
 
 
 def lowers(*names: str) -> Callable[[LoweringFunction], LoweringFunction]:
     """Register a function as the lowering of the Relay operators `names`."""
+    return _register(LOWERINGS, names)
 
+
+def lowers_composite(*names: str) -> Callable[[LoweringFunction], LoweringFunction]:
+    """Register a function as the lowering of calls of the composite functions `names`, whose attributes it sees."""
+    return _register(COMPOSITES, names)
+
+
+def _register(
+    table: dict[str, LoweringFunction], names: Sequence[str]
+) -> Callable[[LoweringFunction], LoweringFunction]:
     def register(function: LoweringFunction) -> LoweringFunction:
         for name in names:
-            if name in LOWERINGS:
+            if name in table:
                 raise ValueError(f"operator {name!r} has a lowering already")
-            LOWERINGS[name] = function
+            table[name] = function
         return function
 
     return register
