@@ -65,17 +65,20 @@ class Writer {
     Bits(reinterpret_cast<intptr_t>(object));
   }
 
+  static bool IsDataflow(const Expr& expr) {
+    return expr.as<CallObj>() || expr.as<TupleObj>() || expr.as<TupleGetItemObj>() ||
+           expr.as<IfObj>();
+  }
+
   void Node(const Expr& expr) {
     Put('e');
-    if (expr.as<VarObj>() || expr.as<LetObj>() || expr.as<FunctionObj>()) {
-      Unknown(expr.get());  // converters bind no variables
-    } else if (const auto* constant = expr.as<ConstantObj>()) {
+    if (const auto* constant = expr.as<ConstantObj>()) {
       Tensor(constant->data);
     } else if (const auto* op = expr.as<OpObj>()) {
       Put('o');
       Text({op->name.data(), op->name.size()});
-    } else if (const auto* global = expr.as<GlobalVarObj>()) {
-      Unknown(global);
+    } else if (!IsDataflow(expr)) {
+      Unknown(expr.get());  // converters bind no variables and keep nothing in references
     } else {
       Put('c');
       Bits(expr->type_index());

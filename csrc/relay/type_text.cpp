@@ -1,0 +1,104 @@
+#include "relay/type_text.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+#include "relay/builder.h"
+#include "relay/literal.h"
+
+namespace torch_tvm::relay {
+namespace {
+
+template <typename Items, typename Text>
+std::string Join(const Items& items, Text text) {
+  std::string joined;
+  for (const auto& item : items) joined += (joined.empty() ? "" : ", ") + text(item);
+  return joined;
+}
+
+std::string TensorTypeText(const TensorTypeObj* type) {
+  std::string dtype = DtypeText(type->dtype);
+  if (type->shape.empty()) return IsScalarDtype(dtype) ? dtype : Concat("Tensor[(), ", dtype, "]");
+  std::string sizes = Join(type->shape, [](int64_t size) {
+    return size == kAnySize ? std::string("?") : IntText(size);
+  });
+  return Concat("Tensor[(", sizes, "), ", dtype, "]");
+}
+
+// A name that may begin with '_', as those of variables and functions may not.
+std::string CheckedName(const ffi::String& name, const char* what) {
+  std::string text = name;
+  bool underscore = text.size() > 1 && text[0] == '_';
+  std::string spelled = underscore ? "v" + text : text;
+  if (FriendlyName(spelled) != spelled) {
+    TVM_FFI_THROW(ValueError) << "Relay text has no spelling for the " << what << " '" << text
+                              << "': expected letters, digits, '_' and '/'";
+  }
+  return text;
+}
+
+std::string CheckedTypeName(const ffi::String& name) {
+  std::string text = CheckedName(name, "type");
+  if (IsScalarDtype(text) || text == "Tensor") {
+    TVM_FFI_THROW(ValueError) << "Relay text reads the name of the type '" << text << "' otherwise";
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string DtypeText(DLDataType dtype) { return ffi::DLDataTypeToString(dtype); }
+
+bool IsScalarDtype(std::string_view word) {
+  constexpr std::array<std::string_view, 4> kScalars = {"int", "uint", "float", "bool"};
+  return std::any_of(kScalars.begin(), kScalars.end(),
+                     [word](std::string_view prefix) { return word.starts_with(prefix); });
+}
+
+std::string TypeText(const Type& type, const TypeVarNames& names) {
+  auto text = [&names](const Type& part) { return TypeText(part, names); };
+  if (const auto* tensor = type.as<TensorTypeObj>()) return TensorTypeText(tensor);
+  if (const auto* tuple = type.as<TupleTypeObj>()) {
+    return Concat("(", Join(tuple->fields, text), tuple->fields.size() == 1 ? ",)" : ")");
+  }
+  if (const auto* function = type.as<FuncTypeObj>()) {
+    return Concat("fn ", TypeParamsText(function->type_params, names), "(",
+                  Join(function->arg_types, text), ") -> ", text(function->ret_type));
+  }
+  if (const auto* var = type.as<TypeVarObj>()) {
+    auto known = names.find(var);
+    return known == names.end() ? std::string(var->name_hint) : known->second;
+  }
+  if (const auto* global = type.as<GlobalTypeVarObj>()) return global->name_hint;
+  if (const auto* call = type.as<TypeCallObj>()) {
+    return Concat(text(call->func), "[", Join(call->args, text), "]");
+  }
+  if (const auto* cell = type.as<RefTypeObj>()) return Concat("ref(", text(cell->value), ")");
+  if (auto data = type.as<TypeData>()) return TypeDataText(*data, names);
+  TVM_FFI_THROW(TypeError) << "no text for a type of class " << type.GetTypeKey();
+}
+
+std::string TypeParamsText(const ffi::Array<TypeVar>& params, const TypeVarNames& names) {
+  if (params.empty()) return "";
+  return Concat("[", Join(params, [&names](const Type& var) { return TypeText(var, names); }), "]");
+}
+
+std::string TypeDataText(const TypeData& data, const TypeVarNames& names) {
+  std::string text = Concat("type ", CheckedTypeName(data->header->name_hint),
+                            TypeParamsText(data->type_vars, names), " {\n  ");
+  bool first = true;
+  for (const Constructor& constructor : data->constructors) {
+    if (!first) text += "\n  ";
+    first = false;
+    text += CheckedName(constructor->name_hint, "constructor");
+    if (!constructor->inputs.empty()) {
+      auto input = [&names](const Type& type) { return TypeText(type, names); };
+      text += Concat("(", Join(constructor->inputs, input), ")");
+    }
+    text += ",";
+  }
+  return text + "\n}";
+}
+
+}  // namespace torch_tvm::relay

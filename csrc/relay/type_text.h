@@ -1,0 +1,27 @@
+// Types in Relay's text format.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "relay/adt.h"
+
+namespace torch_tvm::relay {
+
+// What type variables are called where a type stands; others are called as they say themselves.
+using TypeVarNames = std::unordered_map<const ffi::Object*, std::string>;
+
+std::string DtypeText(DLDataType dtype);
+// In scalar position the parser takes a word for a dtype if it begins as these do.
+bool IsScalarDtype(std::string_view word);
+// "Tensor[(2, 3), float32]", "(float32, int64)", "fn (float32) -> bool", "List[int32]". The
+// parser takes neither "ref(int32)" nor "fn [A](A) -> A", as in TVM 0.19.
+std::string TypeText(const Type& type, const TypeVarNames& names = {});
+// "[A, B]", or nothing if there are none.
+std::string TypeParamsText(const ffi::Array<TypeVar>& params, const TypeVarNames& names);
+// "type List[A] {", a line for each constructor, "}". Throws ValueError for names that the parser
+// cannot read.
+std::string TypeDataText(const TypeData& data, const TypeVarNames& names);
+
+}  // namespace torch_tvm::relay
