@@ -331,6 +331,7 @@ class Hasher {
     uint64_t hash = ffi::StructuralHash()(parts.plain);
     Mix(hash, std::hash<std::string>()(expr->GetTypeKey()));
     Mix(hash, parts.bound.size());
+    for (const Var& var : parts.bound) Mix(hash, hashes_.at(var.get()));
     Mix(hash, parts.bound_types.size());
     for (const Type& type : parts.types) Mix(hash, Run(type));
     for (const Expr& operand : parts.operands) Mix(hash, hashes_.at(operand.get()));

@@ -16,7 +16,7 @@ from torch_tvm.relay.adt import (
 
 # Whether patterns leave something out takes time that grows exponentially with the number of fields in the worst
 # case; patterns that people write take tens of steps.
-MAX_STEPS = 100_000
+MAX_STEPS = 10_000
 
 Row = Sequence[Pattern]
 
