@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -217,11 +218,15 @@ def test_a_match_of_too_many_cases_ends() -> None:
     rows = [["_"] * flags for _ in range(flags)]
     for i, row in enumerate(rows):
         row[i], row[(i + 1) % flags] = "True_", "False_"
-    clauses = "\n".join(f"({', '.join(row)}) => {{ 1 }}," for row in [*rows, ["True_"] * flags, ["False_"] * flags])
+    clauses = "\n".join(
+        f"({', '.join(row)}) => {{ 1 }}," for row in [*rows, ["True_"] * flags, ["False_"] * flags]
+    )
     names = [f"%x{i}" for i in range(flags)]
     params = ", ".join(f"{name}: Flag" for name in names)
     text = f"type Flag {{ True_, False_, }}\ndef @main({params}) {{ match (({', '.join(names)})) {{ {clauses} }} }}"
-    with pytest.raises(relay.TypeInferenceError, match="too many to tell whether they take all cases; use match"):
+    with pytest.raises(
+        relay.TypeInferenceError, match="too many to tell whether they take all cases; use match"
+    ):
         relay.check(HEAD + text)
     relay.check(HEAD + text.replace("match (", "match? ("))
 
@@ -269,6 +274,59 @@ def test_programs_made_in_python() -> None:
     assert "%rest: List[B]" in typed.astext()
     assert relay.structural_equal(pickle.loads(pickle.dumps(typed)), typed)
     assert relay.structural_equal(relay.load_json(relay.save_json(module)), module)
+
+
+def test_printing() -> None:
+    """Texts as TVM 0.19's printer writes them."""
+    text = """#[version = "0.0.5"]
+type Empty {
+  
+}
+
+type List[A] {
+  Cons(A, List[A]),
+  Nil,
+}
+
+type Never[A, B] {
+  
+}
+
+def @apply[A, B](%f: fn (A) -> B /* ty=fn (A) -> B */, %x: A /* ty=A */) -> B {
+  %f(%x) /* ty=B */
+}
+
+def @main(%x1: List[(int32,)] /* ty=List[(int32,)] */) -> List[(int32,)] {
+  %0 = (1 /* ty=int32 */,) /* ty=(int32,) */;
+  %1 = Nil /* ty=List[(int32,)] */;
+  %2 = Cons(%0, %1) /* ty=List[(int32,)] */;
+  %3 = ref(%2);
+  %4 = ref_read(%3);
+  %5 = (%x1, %4) /* ty=(List[(int32,)], List[(int32,)]) */;
+  match? (%5) {
+    (Cons(%h: (int32,) /* ty=(int32,) */, _), %t: List[(int32,)] /* ty=List[(int32,)] */) => {
+      let %y: () = ref_write(%3, %t);
+      Cons(%h, %t) /* ty=List[(int32,)] */
+    },
+    (Nil, _) => {
+      %x1
+    },
+  }
+}
+"""
+    plain = re.sub(r" /\*.*?\*/", "", text)
+    module = relay.parse(plain)
+    assert module.astext() == plain
+    # A let variable is no operand, so that its own comment follows the annotation.
+    typed = relay.infer_type(module).astext()
+    assert typed == text.replace("let %y: () =", "let %y: () /* ty=() */ =")
+    # The cell of a ref_write gets its number before what its value needs.
+    x = relay.Var("x", relay.TensorType((), "float32"))
+    write = relay.RefWrite(relay.RefCreate(relay.exp(x)), relay.add(relay.tanh(x), x))
+    assert relay.Function([x], write).astext() == HEAD + (
+        "fn (%x: float32) {\n  %0 = exp(%x);\n  %1 = ref(%0);\n  %2 = tanh(%x);\n  %3 = add(%2, %x);\n"
+        "  ref_write(%1, %3)\n}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,10 @@ BODIES = {
         "int32",
     ),
     "types of variables left open": ("let %y: _ = exp(%x); %y", "Tensor[(2, 3), float32]"),
+    "attributes of a call of a function": (
+        '(fn (%y: int32) { %y })(1, name="n", attrs_type_key="attrs.TestAttrs")',
+        "int32",
+    ),
     "type parameters": ("(fn [A](%y: A) -> A { %y })(%x)", "Tensor[(2, 3), float32]"),
     "a block": ("{ let %y = exp(%x); %y }", "Tensor[(2, 3), float32]"),
     "a block in a sequence": ("exp(%x); { 1 }", "int32"),
@@ -170,6 +174,16 @@ TEXTS = {
     "some cases only": HEAD
     + LIST
     + "def @head[A](%xs: List[A]) -> A { match? (%xs) { Cons(%h, _) => { %h }, } }",
+    "names of dtypes": """fn (%a: Tensor[(4), int8], %b: Tensor[(4), uint64], %c: Tensor[(4), float32x4], %d: Tensor[(4), handle],
+    %e: Tensor[(4), e4m3_float8], %f: Tensor[(4), e5m2_float8], %g: Tensor[(4), void], %h: float32x4) { %g }""",
+    "the example of an order": HEAD
+    + """def @main(%x: Tensor[(2), float32]) {
+  %0 = sin(%x);
+  %1 = exp(%x);
+  %2 = tanh(%0);
+  add(%1, %2)
+}
+""",
     "int64-typed sizes": "fn (%x: Tensor[(1i64, 8), float32]) { exp(%x) }",
     "module": HEAD + "def @main(" + X + ") { exp(%x) }",
     "blanks in the version": '#[version   =   "0.0.5"]\ndef @main() { 1 }',
@@ -426,6 +440,13 @@ LENIENT = {
     "projections in one go": "free_var %x: ((int32,),); %x.0.0",
     "a dotted attribute first": "fn (%p: int32, relay.reshape_only=1) { %p }",
 }
+# Text that is read and printed, but has too few types to be checked.
+UNTYPED = {
+    "a free variable without a type": "free_var %x;\nexp(%x)",
+    "a parameter without a type": "fn (%x) { exp(%x) }",
+    "a parameter whose type is left open": "fn (%x: _) -> _ { exp(%x) }",
+    "a constructor's operand without a type": HEAD + LIST + "def @main(%x) { Cons(%x, Nil) }",
+}
 # Text that TVM 0.19 reads, though its own printer cannot write the types that it infers so that it reads them.
 UNSPELLABLE = {
     "references": ("let %r = ref(1); ref_write(%r, 2); ref_read(%r)", "ref(int32)"),
@@ -460,6 +481,13 @@ def test_expressions(rule: str) -> None:
 def test_texts(rule: str) -> None:
     check_printing(relay.parse(TEXTS[rule]))
     check_printing(relay.check(TEXTS[rule]))
+
+
+@pytest.mark.parametrize("rule", UNTYPED)
+def test_texts_without_types(rule: str) -> None:
+    check_printing(relay.parse(UNTYPED[rule]))
+    with pytest.raises(relay.TypeInferenceError, match="has no type annotation"):
+        relay.check(UNTYPED[rule])
 
 
 @pytest.mark.parametrize("rule", INVALID)

@@ -97,11 +97,8 @@ Type TypeParser::TensorTypeRest() {
 
 DLDataType TypeParser::Dtype() {
   const Token& token = Expect(TokenKind::kIdent, "a dtype");
-  try {
-    return ffi::StringToDLDataType(std::string(token.source));
-  } catch (const ffi::Error&) {
-    Fail(token, Concat("expected a dtype, got '", token.source, "'"));
-  }
+  if (auto dtype = ReadDtype(token.source)) return *dtype;
+  Fail(token, Concat("expected a dtype, got '", token.source, "'"));
 }
 
 ffi::Array<TypeVar> TypeParser::ParseTypeParams() {

@@ -26,6 +26,14 @@ std::string TensorTypeText(const TensorTypeObj* type) {
   return Concat("Tensor[(", sizes, "), ", dtype, "]");
 }
 
+// Names of TVM 0.19 that the library spells otherwise; lanes follow ("e4m3_float8x4").
+struct DtypeName {
+  std::string_view relay;
+  std::string_view library;
+};
+constexpr std::array<DtypeName, 2> kDtypeNames = {
+    {{"e4m3_float8", "float8_e4m3fn"}, {"e5m2_float8", "float8_e5m2"}}};
+
 // A name that may begin with '_', as those of variables and functions may not.
 std::string CheckedName(const ffi::String& name, const char* what) {
   std::string text = name;
@@ -48,7 +56,26 @@ std::string CheckedTypeName(const ffi::String& name) {
 
 }  // namespace
 
-std::string DtypeText(DLDataType dtype) { return ffi::DLDataTypeToString(dtype); }
+std::string DtypeText(DLDataType dtype) {
+  std::string text = ffi::DLDataTypeToString(dtype);
+  if (text.empty()) return "void";
+  for (const auto& [relay, library] : kDtypeNames) {
+    if (text.starts_with(library)) return Concat(relay, text.substr(library.size()));
+  }
+  return text;
+}
+
+std::optional<DLDataType> ReadDtype(std::string_view text) {
+  try {
+    for (const auto& [relay, library] : kDtypeNames) {
+      if (!text.starts_with(relay)) continue;
+      return ffi::StringToDLDataType(Concat(library, text.substr(relay.size())));
+    }
+    return ffi::StringToDLDataType(std::string(text));
+  } catch (const ffi::Error&) {
+    return std::nullopt;
+  }
+}
 
 bool IsScalarDtype(std::string_view word) {
   constexpr std::array<std::string_view, 4> kScalars = {"int", "uint", "float", "bool"};

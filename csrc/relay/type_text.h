@@ -1,6 +1,7 @@
 // Types in Relay's text format.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -13,6 +14,8 @@ namespace torch_tvm::relay {
 using TypeVarNames = std::unordered_map<const ffi::Object*, std::string>;
 
 std::string DtypeText(DLDataType dtype);
+// nullopt for what is no dtype.
+std::optional<DLDataType> ReadDtype(std::string_view text);
 // In scalar position the parser takes a word for a dtype if it begins as these do.
 bool IsScalarDtype(std::string_view word);
 // "Tensor[(2, 3), float32]", "(float32, int64)", "fn (float32) -> bool", "List[int32]". The
