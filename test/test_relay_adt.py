@@ -9,49 +9,9 @@ from typing import Any
 import pytest
 import relay_eval
 import torch
+from relay_lists import HEAD, LIST, LISTS
 
 from torch_tvm import compiler, relay
-
-HEAD = '#[version = "0.0.5"]\n'
-LIST = "type List[A] {\n  Cons(A, List[A]),\n  Nil,\n}\n"
-LISTS = (
-    HEAD
-    + LIST
-    + """
-type Option[A] {
-  Some(A),
-  None_,
-}
-
-def @length[A](%xs: List[A]) -> int32 {
-  match (%xs) {
-    Cons(_, %rest) => { add(1, @length(%rest)) },
-    Nil => { 0 },
-  }
-}
-
-def @map[A, B](%f: fn (A) -> B, %xs: List[A]) -> List[B] {
-  match (%xs) {
-    Cons(%x, %rest) => { Cons(%f(%x), @map(%f, %rest)) },
-    Nil => { Nil },
-  }
-}
-
-def @foldr[A, B](%f: fn (A, B) -> B, %z: B, %xs: List[A]) -> B {
-  match (%xs) {
-    Cons(%x, %rest) => { %f(%x, @foldr(%f, %z, %rest)) },
-    Nil => { %z },
-  }
-}
-
-def @zip[A, B](%xs: List[A], %ys: List[B]) -> List[(A, B)] {
-  match ((%xs, %ys)) {
-    (Cons(%x, %p), Cons(%y, %q)) => { Cons((%x, %y), @zip(%p, %q)) },
-    _ => { Nil },
-  }
-}
-"""
-)
 
 
 def checked(body: str, params: str = "") -> relay.IRModule:
@@ -384,7 +344,7 @@ def test_names_of_type_variables_that_text_cannot_hold() -> None:
         (relay.TypeData(relay.GlobalTypeVar("a b"), [], []), "no spelling for the type 'a b'"),
         (
             relay.TypeData(relay.GlobalTypeVar("integer"), [], []),
-            "reads the name of the type 'integer' otherwise",
+            "no spelling for the type 'integer'",
         ),
         (
             relay.TypeData(lists, [], [relay.Constructor("let", [], lists)]),
@@ -437,6 +397,16 @@ def test_kinds(ty: relay.Type, message: str) -> None:
     data = relay.TypeData(lists, [], [relay.Constructor("C", [ty], lists)])
     with pytest.raises(relay.TypeInferenceError, match=message):
         relay.infer_type(relay.IRModule({}, {**module.type_definitions, "T": data}))
+
+
+def test_an_operator_beside_a_constructor_of_its_name() -> None:
+    module = relay.parse(HEAD + "type T { nn(int32), }\ndef @main(%x: int32) { (nn(%x), %x + 1) }")
+    assert relay.structural_equal(relay.parse(module.astext()), module)
+    module = relay.parse(HEAD + "type T { add(int32), }\ndef @main(%x: int32) { (add(%x), %x + 1) }")
+    with pytest.raises(
+        ValueError, match="no spelling for the operator 'add' beside a constructor of its name"
+    ):
+        module.astext()
 
 
 def test_scopes_of_patterns() -> None:

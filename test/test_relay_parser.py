@@ -11,11 +11,13 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from relay_lists import LISTS
 
 from torch_tvm import relay
 
 GOLDEN = {path.stem: path.read_text() for path in (pathlib.Path(__file__).parent / "golden").glob("*.relay")}
 HEADER = '#[version = "0.0.5"]\n'
+PROGRAMS = GOLDEN | {"lists": LISTS}
 
 
 def same(a: str, b: str) -> bool:
@@ -286,7 +288,7 @@ CHARACTERS = "(){}[],.;:=%@#/*-+<>!\"' \n0123456789aefinxtTr_?\\\x00é"
 
 @hypothesis.settings(max_examples=400, deadline=2000)
 @hypothesis.given(
-    name=st.sampled_from(sorted(GOLDEN)),
+    name=st.sampled_from([*sorted(GOLDEN), *["lists"] * 10]),
     edits=st.lists(
         st.tuples(
             st.sampled_from(["delete", "insert", "replace", "repeat", "swap"]),
@@ -301,7 +303,7 @@ CHARACTERS = "(){}[],.;:=%@#/*-+<>!\"' \n0123456789aefinxtTr_?\\\x00é"
 def test_mutated_programs_parse_or_are_parse_errors(
     name: str, edits: list[tuple[str, float, int, str]]
 ) -> None:
-    text = GOLDEN[name]
+    text = PROGRAMS[name]
     for kind, place, length, new in edits:
         at = int(place * len(text))
         piece = text[at : at + length]
@@ -331,7 +333,8 @@ def test_mutated_programs_parse_or_are_parse_errors(
     st.lists(
         st.sampled_from(
             "let fn def if else %x %y %0 %1 @f = ; , : . ( ) { } [ ] -> 1 2f True add exp nn.softmax axis None "
-            'Tensor int8 meta[relay.Constant][0] #[metadata] + - * / "s" free_var match'.split()
+            'Tensor int8 meta[relay.Constant][0] #[metadata] + - * / "s" free_var match match? => _ '
+            "ref ref_read ref_write type extern".split()
         ),
         max_size=40,
     )

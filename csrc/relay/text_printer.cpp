@@ -98,7 +98,10 @@ class TextPrinter {
     std::map<std::string, Function> sorted;
     for (const auto& [name, function] : module->functions) sorted.emplace(name, function);
     std::string text;
-    for (const auto& [name, data] : types) type_names_.insert(name);
+    for (const auto& [name, data] : types) {
+      type_names_.insert(name);
+      for (const Constructor& made : data->constructors) constructors_.insert(made->name_hint);
+    }
     for (const auto& [name, data] : types) {
       TypeParams params(this, data->type_vars);
       text += (text.empty() ? "" : "\n") + TypeDataText(data, type_var_names_) + "\n";
@@ -120,7 +123,7 @@ class TextPrinter {
         : printer_(printer), outer_(printer->type_names_) {
       for (const TypeVar& var : vars) {
         std::string friendly = FriendlyName(std::string(var->name_hint));
-        if (IsScalarDtype(friendly) || friendly == "Tensor") friendly = Concat("t", friendly);
+        if (!IsTypeName(friendly)) friendly = Concat("t", friendly);
         std::string name = friendly;
         for (int i = 1; !printer->type_names_.insert(name).second; ++i) {
           name = friendly + std::to_string(i);
@@ -177,7 +180,7 @@ class TextPrinter {
       // A constant repeats its literal; its comment stands where it is printed first.
       return known->second + (expr.as<ConstantObj>() ? Info(expr) : "");
     }
-    if (const auto* op = expr.as<OpObj>()) return op->name;
+    if (const auto* op = expr.as<OpObj>()) return OpText(op->name);
     if (const auto* global = expr.as<GlobalVarObj>())
       return Concat("@", std::string(global->name_hint));
     if (const auto* constructor = expr.as<ConstructorObj>()) return constructor->name_hint;
@@ -201,6 +204,15 @@ class TextPrinter {
     references_[expr.get()] = 1;
     placed_.emplace_back(expr, scopes_.size());
     scopes_.back() += name + " = " + text + ";\n";
+    return name;
+  }
+
+  // A word that names a constructor is read as one.
+  std::string OpText(const std::string& name) const {
+    if (constructors_.count(name.substr(0, name.find('.')))) {
+      TVM_FFI_THROW(ValueError) << "Relay text has no spelling for the operator '" << name
+                                << "' beside a constructor of its name";
+    }
     return name;
   }
 
@@ -442,7 +454,8 @@ class TextPrinter {
   std::vector<std::pair<Expr, size_t>> placed_;  // temporaries, and how deep they stand
   std::unordered_map<std::string, int> counters_;
   TypeVarNames type_var_names_;
-  std::unordered_set<std::string> type_names_;  // that stand for something here
+  std::unordered_set<std::string> type_names_;    // that stand for something here
+  std::unordered_set<std::string> constructors_;  // of the module
   std::unordered_set<const ffi::Object*> commented_;
   int64_t num_temporaries_ = 0;
 };

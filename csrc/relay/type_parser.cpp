@@ -108,8 +108,7 @@ ffi::Array<TypeVar> TypeParser::ParseTypeParams() {
   while (!Peek().Is("]")) {
     const Token& name = Expect(TokenKind::kIdent, "the name of a type parameter");
     std::string text(name.source);
-    // Each of these would be read as something else where the parameter is used.
-    if (IsKeyword(text) || text == "_" || text == "Tensor" || IsScalarDtype(text)) {
+    if (!IsTypeName(text)) {
       Fail(name, Concat("expected the name of a type parameter, got '", text, "'"));
     }
     TypeVar param(text);
@@ -130,9 +129,7 @@ void TypeParser::ParseTypeDefinition() {
   if (external) Expect("type");
   const Token& name = Expect(TokenKind::kIdent, "the name of a type, like List");
   std::string text(name.source);
-  if (IsKeyword(text) || text == "_" || text == "Tensor" || IsScalarDtype(text)) {
-    Fail(name, Concat("expected the name of a type, got '", text, "'"));
-  }
+  if (!IsTypeName(text)) Fail(name, Concat("expected the name of a type, got '", text, "'"));
   if (type_definitions_.count(text)) {
     Fail(name, Concat("expected another name: there is a type '", text, "' already"));
   }
@@ -156,7 +153,7 @@ void TypeParser::ParseTypeDefinition() {
 Constructor TypeParser::ParseConstructor(const GlobalTypeVar& header) {
   const Token& name = Expect(TokenKind::kIdent, "the name of a constructor, like Nil");
   std::string text(name.source);
-  if (IsKeyword(text) || text == "_") {
+  if (!IsConstructorName(text)) {
     Fail(name, Concat("expected the name of a constructor, got '", text, "'"));
   }
   ffi::Array<Type> inputs;

@@ -34,24 +34,12 @@ struct DtypeName {
 constexpr std::array<DtypeName, 2> kDtypeNames = {
     {{"e4m3_float8", "float8_e4m3fn"}, {"e5m2_float8", "float8_e5m2"}}};
 
-// A name that may begin with '_', as those of variables and functions may not.
-std::string CheckedName(const ffi::String& name, const char* what) {
-  std::string text = name;
-  bool underscore = text.size() > 1 && text[0] == '_';
-  std::string spelled = underscore ? "v" + text : text;
-  if (FriendlyName(spelled) != spelled) {
-    TVM_FFI_THROW(ValueError) << "Relay text has no spelling for the " << what << " '" << text
-                              << "': expected letters, digits, '_' and '/'";
+std::string CheckedName(const ffi::String& name, bool readable, const char* what) {
+  if (!readable) {
+    TVM_FFI_THROW(ValueError) << "Relay text has no spelling for the " << what << " '" << name
+                              << "'";
   }
-  return text;
-}
-
-std::string CheckedTypeName(const ffi::String& name) {
-  std::string text = CheckedName(name, "type");
-  if (IsScalarDtype(text) || text == "Tensor") {
-    TVM_FFI_THROW(ValueError) << "Relay text reads the name of the type '" << text << "' otherwise";
-  }
-  return text;
+  return name;
 }
 
 }  // namespace
@@ -83,6 +71,16 @@ bool IsScalarDtype(std::string_view word) {
                      [word](std::string_view prefix) { return word.starts_with(prefix); });
 }
 
+bool IsConstructorName(std::string_view word) {
+  // It may begin with '_', as names of variables that are printed may not.
+  std::string name = word.size() > 1 && word[0] == '_' ? Concat("v", word) : std::string(word);
+  return FriendlyName(name) == name;
+}
+
+bool IsTypeName(std::string_view word) {
+  return IsConstructorName(word) && !IsScalarDtype(word) && word != "Tensor" && word != "meta";
+}
+
 std::string TypeText(const Type& type, const TypeVarNames& names) {
   auto text = [&names](const Type& part) { return TypeText(part, names); };
   if (const auto* tensor = type.as<TensorTypeObj>()) return TensorTypeText(tensor);
@@ -112,13 +110,15 @@ std::string TypeParamsText(const ffi::Array<TypeVar>& params, const TypeVarNames
 }
 
 std::string TypeDataText(const TypeData& data, const TypeVarNames& names) {
-  std::string text = Concat("type ", CheckedTypeName(data->header->name_hint),
+  const ffi::String& header = data->header->name_hint;
+  std::string text = Concat("type ", CheckedName(header, IsTypeName(std::string(header)), "type"),
                             TypeParamsText(data->type_vars, names), " {\n  ");
   bool first = true;
   for (const Constructor& constructor : data->constructors) {
     if (!first) text += "\n  ";
     first = false;
-    text += CheckedName(constructor->name_hint, "constructor");
+    const ffi::String& name = constructor->name_hint;
+    text += CheckedName(name, IsConstructorName(std::string(name)), "constructor");
     if (!constructor->inputs.empty()) {
       auto input = [&names](const Type& type) { return TypeText(type, names); };
       text += Concat("(", Join(constructor->inputs, input), ")");

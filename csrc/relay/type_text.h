@@ -18,6 +18,9 @@ std::string DtypeText(DLDataType dtype);
 std::optional<DLDataType> ReadDtype(std::string_view text);
 // In scalar position the parser takes a word for a dtype if it begins as these do.
 bool IsScalarDtype(std::string_view word);
+// What the parser can read as the name of a constructor, and of a type or a type variable.
+bool IsConstructorName(std::string_view word);
+bool IsTypeName(std::string_view word);
 // "Tensor[(2, 3), float32]", "(float32, int64)", "fn (float32) -> bool", "List[int32]". The
 // parser takes neither "ref(int32)" nor "fn [A](A) -> A", as in TVM 0.19.
 std::string TypeText(const Type& type, const TypeVarNames& names = {});
