@@ -52,6 +52,7 @@ def checked(body: str, params: str = "") -> relay.IRModule:
         ),
         ("let %id = fn [A](%x: A) -> A { %x }; (%id(1), %id(2f))", "(int32, float32)", [1, 2]),
         ("let %id = fn [A](%x: A) -> A { %x }; @length(@map(%id, Cons(1, Nil)))", "int32", [1]),
+        ("match? (@map(@length, Cons(Nil, Cons(Nil, Nil)))) { Cons(%h, _) => %h }", "int32", [0]),
         ("match (Some(3)) { Some(%x) => { %x }, None_ => { 0 }, }", "int32", [3]),
         ("match (Some(Cons(3, Nil))) { Some(Cons(%x, _)) => %x, Some(Nil) => 1, None_ => 2 }", "int32", [3]),
         (

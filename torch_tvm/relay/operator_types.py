@@ -20,7 +20,7 @@ def operator_type(call: Call, args: list[Expr], types: list[Type]) -> Type:
         if name not in RELATIONS:
             raise NotImplementedError("the operator has no type relation")
         return RELATIONS[name](CallSite(name, types, call.attrs, constants))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # the latter of sizes that no tensor has
         raise TypeInferenceError(f"{name}({operands}): {error}", call.span) from error
     except NotImplementedError as error:
         where = "" if call.span is None else f" (at {call.span!r})"
