@@ -127,7 +127,8 @@ class Parser : public TypeParser {
 
   // "(data) { pattern => expression, ... }", after "match" or "match?".
   Expr MatchRest(const Token& first) {
-    Expr data = Projected(Peek(), Atom());
+    const Token& start = Peek();
+    Expr data = Projected(start, Atom());
     Expect("{");
     ffi::Array<Clause> clauses;
     while (!Peek().Is("}")) {
