@@ -11,11 +11,13 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from relay_lists import LISTS
 
 from torch_tvm import relay
 
 GOLDEN = {path.stem: path.read_text() for path in (pathlib.Path(__file__).parent / "golden").glob("*.relay")}
 HEADER = '#[version = "0.0.5"]\n'
+PROGRAMS = GOLDEN | {"lists": LISTS}
 
 
 def same(a: str, b: str) -> bool:
@@ -162,14 +164,14 @@ ERRORS = {
     "fn (%x: Tensor[(-2), int8]) { %x }": (1, 17, "not negative"),
     "fn (%x: List[int8]) { %x }": (1, 9, "expected a type"),
     "fn (%x: bfloat16) { %x }": (1, 9, "expected a type"),
-    "fn [A](%x: A) { %x }": (1, 4, "type parameters are not supported"),
+    "fn [A, A](%x: A) { %x }": (1, 8, "expected each type parameter once"),
     "fn (%x) %x": (1, 9, "expected '{'"),
-    "match (1) { }": (1, 1, "'match' is not supported"),
-    "ref(1)": (1, 1, "'ref' is not supported"),
-    "type List { }": (1, 1, "type definitions are not supported"),
+    "match (1) { _ }": (1, 15, "expected '=>', got '}'"),
+    "ref(1": (1, 6, "expected '\\)', got the end"),
+    "type List { }": (1, 1, "expected '#.version = .0.0.5..' before the first definition"),
     "meta[relay.Constant][0]": (1, 1, "metadata section, which has 0"),
     "meta[relay.Constant": (1, 1, "expected a metadata reference"),
-    "1 1": (1, 3, "expected 'def' or the end"),
+    "1 1": (1, 3, "expected the end of the text, got '1'"),
     "def @main() { 1 }": (1, 1, "expected '#.version"),
     '#[version = "0.0.6"]\n1': (1, 1, "expected version 0.0.5"),
     "#[versio]": (1, 1, "expected '#.version"),
@@ -286,7 +288,7 @@ CHARACTERS = "(){}[],.;:=%@#/*-+<>!\"' \n0123456789aefinxtTr_?\\\x00é"
 
 @hypothesis.settings(max_examples=400, deadline=2000)
 @hypothesis.given(
-    name=st.sampled_from(sorted(GOLDEN)),
+    name=st.sampled_from([*sorted(GOLDEN), *["lists"] * 10]),
     edits=st.lists(
         st.tuples(
             st.sampled_from(["delete", "insert", "replace", "repeat", "swap"]),
@@ -301,7 +303,7 @@ CHARACTERS = "(){}[],.;:=%@#/*-+<>!\"' \n0123456789aefinxtTr_?\\\x00é"
 def test_mutated_programs_parse_or_are_parse_errors(
     name: str, edits: list[tuple[str, float, int, str]]
 ) -> None:
-    text = GOLDEN[name]
+    text = PROGRAMS[name]
     for kind, place, length, new in edits:
         at = int(place * len(text))
         piece = text[at : at + length]
@@ -331,7 +333,8 @@ def test_mutated_programs_parse_or_are_parse_errors(
     st.lists(
         st.sampled_from(
             "let fn def if else %x %y %0 %1 @f = ; , : . ( ) { } [ ] -> 1 2f True add exp nn.softmax axis None "
-            'Tensor int8 meta[relay.Constant][0] #[metadata] + - * / "s" free_var match'.split()
+            'Tensor int8 meta[relay.Constant][0] #[metadata] + - * / "s" free_var match match? => _ '
+            "ref ref_read ref_write type extern".split()
         ),
         max_size=40,
     )

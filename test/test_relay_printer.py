@@ -282,7 +282,10 @@ def test_functions_as_values_and_their_attributes() -> None:
     x, p = var("x", (2,)), var("p0", (2,))
     ty = relay.TensorType((2,), "float32")
     inner = relay.Function(
-        [p], relay.nn.relu(relay.exp(p)), ty, {"Primitive": 1, "hash": "ab12", "relay.reshape_only": 0.5}
+        [p],
+        relay.nn.relu(relay.exp(p)),
+        ty,
+        attrs={"Primitive": 1, "hash": "ab12", "relay.reshape_only": 0.5},
     )
     assert relay.Function([x], relay.Call(inner, [x])).astext() == body(
         "fn (%x: Tensor[(2), float32]) {",

@@ -30,10 +30,14 @@ STRINGS = ["", "NCHW", "a b", "ij,jk->ik", "%#(){}/*"]
 class Maker:
     """Draws a random program from a seed (one draw a program keeps hypothesis quick)."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, data_types: bool = False) -> None:
         self.random = random.Random(seed)
         self.scope: list[relay.Var] = []
         self.values: list[relay.Expr] = []
+        self.type_vars: list[relay.TypeVar] = []
+        self.data_types: dict[str, relay.TypeData] = {}
+        if data_types:  # in modules only, which define them
+            self.data_types = {name: self.data_type(name) for name in ("List", "Op_1")}
 
     def pick(self, items: Any) -> Any:
         return self.random.choice(list(items))
@@ -44,8 +48,68 @@ class Maker:
             return relay.TupleType([self.type(depth - 1) for _ in range(self.random.randrange(3))])
         if depth and kind < 0.25:
             return relay.FuncType([self.type(depth - 1)], self.type(depth - 1))
+        if kind < 0.4 and self.type_vars:
+            return self.pick(self.type_vars)
+        if depth and kind < 0.5 and self.data_types:
+            data = self.pick(self.data_types.values())
+            return data.header(*[self.type(depth - 1) for _ in data.type_vars])
         sizes = [self.pick([-1, 0, 1, 5, 2**40]) for _ in range(self.random.randrange(4))]
         return relay.TensorType(sizes, self.pick(DTYPES))
+
+    def type_params(self) -> list[relay.TypeVar]:
+        names = [self.pick(["A", "B", "A", "bool", "a/b"]) for _ in range(self.random.randrange(3))]
+        return [relay.TypeVar(name) for name in names]
+
+    def data_type(self, name: str) -> relay.TypeData:
+        header = relay.GlobalTypeVar(name)
+        self.type_vars = self.type_params()
+        inputs = [
+            [self.pick([self.type(), header(*self.type_vars)]) for _ in range(fields)] for fields in (0, 2, 1)
+        ]
+        constructors = [
+            relay.Constructor(f"{name}{i}", types, header, self.span()) for i, types in enumerate(inputs)
+        ]
+        data = relay.TypeData(header, self.type_vars, constructors)
+        self.type_vars = []
+        return data
+
+    def pattern(self, bound: list[relay.Var], depth: int = 2) -> relay.Pattern:
+        """Draw a pattern, and append the variables that it binds."""
+        kind = self.random.random()
+        if kind < 0.3:
+            bound.append(self.var())
+            return relay.PatternVar(bound[-1])
+        if depth and kind < 0.5:
+            return relay.PatternTuple(
+                [self.pattern(bound, depth - 1) for _ in range(self.random.randrange(3))]
+            )
+        if depth and kind < 0.8 and self.data_types:
+            constructor = self.pick(self.pick(self.data_types.values()).constructors)
+            fields = [self.pattern(bound, depth - 1) for _ in constructor.inputs]
+            return relay.PatternConstructor(constructor, fields)
+        return relay.PatternWildcard()
+
+    def match(self, depth: int) -> relay.Match:
+        clauses = []
+        for _ in range(self.random.randrange(4)):
+            bound: list[relay.Var] = []
+            pattern = self.pattern(bound)
+            clauses.append(relay.Clause(pattern, self.scoped(bound, depth - 1)))
+        return relay.Match(self.operand(), clauses, self.pick([True, False]), self.span())
+
+    def reference(self) -> relay.Expr:
+        kind = self.random.randrange(3)
+        if kind == 0:
+            return relay.RefCreate(self.operand(), self.span())
+        if kind == 1:
+            return relay.RefRead(self.operand())
+        return relay.RefWrite(self.operand(), self.operand())
+
+    def construction(self) -> relay.Expr:
+        constructor = self.pick(self.pick(self.data_types.values()).constructors)
+        if constructor.inputs and self.random.random() < 0.2:
+            return constructor
+        return relay.Call(constructor, [self.operand() for _ in constructor.inputs], span=self.span())
 
     def span(self) -> relay.Span | None:
         return self.pick(
@@ -98,10 +162,14 @@ class Maker:
         return self.constant()
 
     def function(self, depth: int) -> relay.Function:
+        type_params = self.type_params()
+        outer, self.type_vars = self.type_vars, [*self.type_vars, *type_params]
         params = [self.var() for _ in range(self.random.randrange(4))]
         attrs = self.pick([{}, {"Primitive": 1}, {"Compiler": "ccc", "a.b": [1, [2.5, None]], "flag": True}])
         body = self.scoped(params, depth)
-        return relay.Function(params, body, self.pick([None, self.type()]), attrs, self.span())
+        result = self.pick([None, self.type()])
+        self.type_vars = outer
+        return relay.Function(params, body, result, type_params, attrs, self.span())
 
     def scoped(self, bound: list[relay.Var], depth: int) -> relay.Expr:
         scope, values = list(self.scope), list(self.values)
@@ -111,7 +179,7 @@ class Maker:
         return result
 
     def compound(self, depth: int) -> relay.Expr:
-        kind = self.random.randrange(7 if depth else 3)
+        kind = self.random.randrange(9 if depth else 3)
         if kind == 0:
             return relay.Tuple([self.operand() for _ in range(self.random.randrange(4))], self.span())
         if kind == 1 and self.values:
@@ -130,6 +198,10 @@ class Maker:
             callee = self.pick([relay.GlobalVar("g"), *self.values, *self.scope])
             if not isinstance(callee, relay.Constant):
                 return relay.Call(callee, [self.operand()], self.pick([{}, {"name": "n"}]), self.span())
+        if kind == 7:
+            return self.match(depth)
+        if kind == 8:
+            return self.construction() if self.data_types and self.random.random() < 0.5 else self.reference()
         return self.operator_call()
 
     def expression(self, depth: int) -> relay.Expr:
@@ -150,8 +222,11 @@ def test_text_reads_back_equal(seed: int) -> None:
     back = relay.parse(text)
     assert relay.structural_equal(back, function), text
     assert relay.structural_hash(back) == relay.structural_hash(function)
-    module = relay.IRModule({"main": function, "g": Maker(seed + 1).function(1)})
-    assert relay.structural_equal(relay.parse(module.astext()), module)
+    maker = Maker(seed, data_types=True)
+    module = relay.IRModule({"main": maker.function(3), "g": maker.function(1)}, maker.data_types)
+    back = relay.parse(module.astext())
+    assert relay.structural_equal(back, module), module.astext()
+    assert relay.structural_hash(back) == relay.structural_hash(module)
 
 
 @hypothesis.settings(max_examples=100, deadline=None)
@@ -172,6 +247,9 @@ def test_json_and_pickle_keep_programs(seed: int) -> None:
     other = pickle.loads(pickle.dumps(function))
     assert relay.structural_equal(other, function)
     assert other.astext() == function.astext()
+    maker = Maker(seed, data_types=True)
+    module = relay.IRModule({"main": maker.function(2)}, maker.data_types)
+    assert relay.structural_equal(pickle.loads(pickle.dumps(module)), module)
 
 
 @hypothesis.settings(max_examples=200, deadline=None)
@@ -179,11 +257,13 @@ def test_json_and_pickle_keep_programs(seed: int) -> None:
 def test_changed_programs_differ(seed: int) -> None:
     function = Maker(seed).function(2)
     params, body, result = function.params, function.body, function.ret_type
+    types, attrs = function.type_params, function.attrs
     changes = [
-        relay.Function([*params, relay.Var("new")], body, result, function.attrs),
-        relay.Function(params, relay.Tuple([body]), result, function.attrs),
-        relay.Function(params, body, relay.TupleType([result or relay.TupleType([])]), function.attrs),
-        relay.Function(params, body, result, {**function.attrs, "new": 1}),
+        relay.Function([*params, relay.Var("new")], body, result, types, attrs),
+        relay.Function(params, relay.Tuple([body]), result, types, attrs),
+        relay.Function(params, body, relay.TupleType([result or relay.TupleType([])]), types, attrs),
+        relay.Function(params, body, result, [*types, relay.TypeVar("New")], attrs),
+        relay.Function(params, body, result, types, {**attrs, "new": 1}),
     ]
     for changed in changes:
         back = relay.parse(changed.astext())

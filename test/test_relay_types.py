@@ -127,6 +127,7 @@ def test_unknown_sizes() -> None:
             r"add\(Tensor\[\(2, 3\), float32\], Tensor\[\(4\), float32\]\): .*\(at net:1:62\)",
         ),
         ("nn.dense(1f, 2f, units=None)", "nn.dense"),
+        ('zeros(shape=[-5], dtype="int8")', "a size must be >= 0, or -1 for one that is not known, got -5"),
     ],
 )
 def test_errors_name_operator_operands_and_place(text: str, message: str) -> None:

@@ -94,11 +94,13 @@ IfObj::IfObj(Expr condition, Expr then_value, Expr else_value, ffi::Optional<Spa
 }
 
 FunctionObj::FunctionObj(ffi::Array<Var> parameters, Expr result, ffi::Optional<Type> type,
-                         Attrs attributes, ffi::Optional<Span> where)
+                         Attrs attributes, ffi::Optional<Span> where,
+                         ffi::Array<TypeVar> type_parameters)
     : params(std::move(parameters)),
       body(std::move(result)),
       ret_type(std::move(type)),
-      attrs(std::move(attributes)) {
+      attrs(std::move(attributes)),
+      type_params(std::move(type_parameters)) {
   span = std::move(where);
   std::set<const VarObj*> seen;
   for (const Var& param : params) {
@@ -107,6 +109,19 @@ FunctionObj::FunctionObj(ffi::Array<Var> parameters, Expr result, ffi::Optional<
                                 << "' is a parameter twice";
     }
   }
+}
+
+RefCreateObj::RefCreateObj(Expr initial, ffi::Optional<Span> where) : value(std::move(initial)) {
+  span = std::move(where);
+}
+
+RefReadObj::RefReadObj(Expr cell, ffi::Optional<Span> where) : ref(std::move(cell)) {
+  span = std::move(where);
+}
+
+RefWriteObj::RefWriteObj(Expr cell, Expr next, ffi::Optional<Span> where)
+    : ref(std::move(cell)), value(std::move(next)) {
+  span = std::move(where);
 }
 
 Span::Span(ffi::String source_name, int64_t line, int64_t column, int64_t end_line,
@@ -134,11 +149,16 @@ If::If(Expr cond, Expr true_branch, Expr false_branch, ffi::Optional<Span> span)
     : Expr(ffi::make_object<IfObj>(std::move(cond), std::move(true_branch), std::move(false_branch),
                                    std::move(span))) {}
 Function::Function(ffi::Array<Var> params, Expr body, ffi::Optional<Type> ret_type, Attrs attrs,
-                   ffi::Optional<Span> span)
+                   ffi::Optional<Span> span, ffi::Array<TypeVar> type_params)
     : Expr(ffi::make_object<FunctionObj>(std::move(params), std::move(body), std::move(ret_type),
-                                         std::move(attrs), std::move(span))) {}
-IRModule::IRModule(ffi::Map<ffi::String, Function> functions)
-    : ffi::ObjectRef(ffi::make_object<IRModuleObj>(std::move(functions))) {}
+                                         std::move(attrs), std::move(span),
+                                         std::move(type_params))) {}
+RefCreate::RefCreate(Expr value, ffi::Optional<Span> span)
+    : Expr(ffi::make_object<RefCreateObj>(std::move(value), std::move(span))) {}
+RefRead::RefRead(Expr ref, ffi::Optional<Span> span)
+    : Expr(ffi::make_object<RefReadObj>(std::move(ref), std::move(span))) {}
+RefWrite::RefWrite(Expr ref, Expr value, ffi::Optional<Span> span)
+    : Expr(ffi::make_object<RefWriteObj>(std::move(ref), std::move(value), std::move(span))) {}
 BoxInt::BoxInt(int64_t value) : ffi::ObjectRef(ffi::make_object<BoxIntObj>(value)) {}
 
 TensorType Constant::tensor_type() const {

@@ -231,10 +231,12 @@ class FunctionObj : public ExprObj {
   Expr body;
   ffi::Optional<Type> ret_type;
   ffi::Map<ffi::String, ffi::Any> attrs;
+  ffi::Array<TypeVar> type_params;  // bound in params, ret_type and body
 
   explicit FunctionObj(ffi::UnsafeInit tag) : body(tag) {}
   FunctionObj(ffi::Array<Var> params, Expr body, ffi::Optional<Type> ret_type,
-              ffi::Map<ffi::String, ffi::Any> attrs, ffi::Optional<Span> span);
+              ffi::Map<ffi::String, ffi::Any> attrs, ffi::Optional<Span> span,
+              ffi::Array<TypeVar> type_params);
   ~FunctionObj() { Release(std::move(body)); }
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Function", FunctionObj, ExprObj);
@@ -242,25 +244,64 @@ class FunctionObj : public ExprObj {
 class TORCH_TVM_API Function : public Expr {
  public:
   Function(ffi::Array<Var> params, Expr body, ffi::Optional<Type> ret_type = std::nullopt,
-           ffi::Map<ffi::String, ffi::Any> attrs = {}, ffi::Optional<Span> span = std::nullopt);
+           ffi::Map<ffi::String, ffi::Any> attrs = {}, ffi::Optional<Span> span = std::nullopt,
+           ffi::Array<TypeVar> type_params = {});
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Function, Expr, FunctionObj);
 };
 
-// The functions of a program by name; "main" is the entry.
-class IRModuleObj : public ffi::Object {
+// A new cell that holds a value.
+class RefCreateObj : public ExprObj {
  public:
-  ffi::Map<ffi::String, Function> functions;
+  Expr value;
 
-  explicit IRModuleObj(ffi::UnsafeInit) {}
-  explicit IRModuleObj(ffi::Map<ffi::String, Function> functions)
-      : functions(std::move(functions)) {}
-  static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindTreeNode;
-  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.IRModule", IRModuleObj, ffi::Object);
+  explicit RefCreateObj(ffi::UnsafeInit tag) : value(tag) {}
+  RefCreateObj(Expr value, ffi::Optional<Span> span);
+  ~RefCreateObj() { Release(std::move(value)); }
+  static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.RefCreate", RefCreateObj, ExprObj);
 };
-class TORCH_TVM_API IRModule : public ffi::ObjectRef {
+class TORCH_TVM_API RefCreate : public Expr {
  public:
-  explicit IRModule(ffi::Map<ffi::String, Function> functions);
-  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(IRModule, ffi::ObjectRef, IRModuleObj);
+  explicit RefCreate(Expr value, ffi::Optional<Span> span = std::nullopt);
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(RefCreate, Expr, RefCreateObj);
+};
+
+// What a cell holds.
+class RefReadObj : public ExprObj {
+ public:
+  Expr ref;
+
+  explicit RefReadObj(ffi::UnsafeInit tag) : ref(tag) {}
+  RefReadObj(Expr ref, ffi::Optional<Span> span);
+  ~RefReadObj() { Release(std::move(ref)); }
+  static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.RefRead", RefReadObj, ExprObj);
+};
+class TORCH_TVM_API RefRead : public Expr {
+ public:
+  explicit RefRead(Expr ref, ffi::Optional<Span> span = std::nullopt);
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(RefRead, Expr, RefReadObj);
+};
+
+// Puts a value into a cell; gives the empty tuple.
+class RefWriteObj : public ExprObj {
+ public:
+  Expr ref;
+  Expr value;
+
+  explicit RefWriteObj(ffi::UnsafeInit tag) : ref(tag), value(tag) {}
+  RefWriteObj(Expr ref, Expr value, ffi::Optional<Span> span);
+  ~RefWriteObj() {
+    Release(std::move(ref));
+    Release(std::move(value));
+  }
+  static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.RefWrite", RefWriteObj, ExprObj);
+};
+class TORCH_TVM_API RefWrite : public Expr {
+ public:
+  RefWrite(Expr ref, Expr value, ffi::Optional<Span> span = std::nullopt);
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(RefWrite, Expr, RefWriteObj);
 };
 
 // An integer that TVM 0.19 holds as an object (runtime.BoxInt, in split's indices_or_sections): its

@@ -244,6 +244,7 @@ class Lexer {
     size_t begin = position_;
     if (Match("meta[")) return Meta(begin);
     TakeWhile([this](char c) { return IsName(c) && !StartsWith("//") && !StartsWith("/*"); });
+    if (text_.substr(begin, position_ - begin) == "match" && Peek() == '?') ++position_;
     Token token = Make(TokenKind::kIdent, begin);
     token.text = token.source;
     if (token.source == "inff") {

@@ -12,7 +12,7 @@ namespace torch_tvm::relay {
 
 enum class TokenKind : uint8_t {
   kEnd,
-  kIdent,    // nn, conv2d, Tensor; keywords too
+  kIdent,    // nn, conv2d, Tensor; keywords too, and match?
   kLocal,    // %x      text: x
   kGraph,    // %12     integer: 12
   kGlobal,   // @main   text: main

@@ -55,29 +55,6 @@ std::optional<std::string> IntLiteral(const Constant& constant, int bits) {
   }
 }
 
-template <typename Items, typename Text>
-std::string Join(const Items& items, Text text) {
-  std::string joined;
-  for (const auto& item : items) joined += (joined.empty() ? "" : ", ") + text(item);
-  return joined;
-}
-
-std::string TensorTypeText(const TensorTypeObj* type) {
-  std::string dtype = DtypeText(type->dtype);
-  if (type->shape.empty()) {
-    // In scalar position the parser takes only these for dtypes.
-    constexpr std::array<std::string_view, 4> kScalars = {"int", "uint", "float", "bool"};
-    bool bare = std::any_of(kScalars.begin(), kScalars.end(), [&dtype](std::string_view prefix) {
-      return dtype.rfind(prefix, 0) == 0;
-    });
-    return bare ? dtype : "Tensor[(), " + dtype + "]";
-  }
-  std::string sizes = Join(type->shape, [](int64_t size) {
-    return size == kAnySize ? std::string("?") : IntText(size);
-  });
-  return "Tensor[(" + sizes + "), " + dtype + "]";
-}
-
 }  // namespace
 
 std::string FloatDigits(double value) {
@@ -131,17 +108,6 @@ std::optional<std::string> LiteralText(const Constant& constant) {
     default:
       return std::nullopt;
   }
-}
-
-std::string DtypeText(DLDataType dtype) { return ffi::DLDataTypeToString(dtype); }
-
-std::string TypeText(const Type& type) {
-  if (const auto* tensor = type.as<TensorTypeObj>()) return TensorTypeText(tensor);
-  if (const auto* tuple = type.as<TupleTypeObj>()) {
-    return Concat("(", Join(tuple->fields, TypeText), tuple->fields.size() == 1 ? ",)" : ")");
-  }
-  const auto* function = type.as<FuncTypeObj>();
-  return Concat("fn (", Join(function->arg_types, TypeText), ") -> ", TypeText(function->ret_type));
 }
 
 }  // namespace torch_tvm::relay

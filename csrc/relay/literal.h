@@ -35,8 +35,4 @@ bool IsQuotable(std::string_view text);
 // six that TVM prints.
 std::optional<std::string> LiteralText(const Constant& constant);
 
-std::string DtypeText(DLDataType dtype);
-// "Tensor[(2, 3), float32]", "(float32, int64)", "fn (float32) -> bool".
-std::string TypeText(const Type& type);
-
 }  // namespace torch_tvm::relay

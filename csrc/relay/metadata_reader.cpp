@@ -12,6 +12,7 @@
 #include "relay/builder.h"
 #include "relay/literal.h"
 #include "relay/metadata.h"
+#include "relay/type_text.h"
 
 namespace torch_tvm::relay {
 namespace {
@@ -269,8 +270,10 @@ class Reader {
       shape.push_back(*value);
       boxes.push_back(boxes_.try_emplace(element, *value).first->second);
     }
-    std::string dtype = Attr(node, "dtype");
-    auto type = ffi::make_object<TensorTypeObj>(shape, ffi::StringToDLDataType(dtype));
+    std::string name = Attr(node, "dtype");
+    auto dtype = ReadDtype(name);
+    if (!dtype) Fail(Concat("metadata: expected a dtype, got \"", name, "\""));
+    auto type = ffi::make_object<TensorTypeObj>(shape, *dtype);
     type->size_boxes = boxes;
     return types_.emplace(index, Type(ffi::ObjectPtr<TypeObj>(type))).first->second;
   }

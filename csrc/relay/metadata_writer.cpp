@@ -10,6 +10,7 @@
 
 #include "relay/literal.h"
 #include "relay/metadata.h"
+#include "relay/type_text.h"
 
 namespace torch_tvm::relay {
 namespace {

@@ -13,7 +13,8 @@
 #include "relay/lexer.h"
 #include "relay/literal.h"
 #include "relay/metadata.h"
-#include "relay/parser_base.h"
+#include "relay/module.h"
+#include "relay/type_parser.h"
 
 namespace torch_tvm::relay {
 namespace {
@@ -29,12 +30,9 @@ constexpr Infix kInfix[] = {
     {"<=", 8, "less_equal"},    {"<", 8, "less"},      {">", 8, "greater"}, {"==", 7, "equal"},
     {">=", 8, "greater_equal"}, {"!=", 7, "not_equal"}};
 
-constexpr std::string_view kUnsupported[] = {"match",     "ref",  "ref_read",
-                                             "ref_write", "type", "extern"};
-
-class Parser : public ParserBase {
+class Parser : public TypeParser {
  public:
-  using ParserBase::ParserBase;
+  using TypeParser::TypeParser;
 
   ffi::ObjectRef Run() {
     LoadMetadata();
@@ -42,17 +40,19 @@ class Parser : public ParserBase {
     if (versioned && Next().text != "0.0.5") {
       Fail(Previous(), "expected version 0.0.5 of the text format");
     }
-    if (!Peek().Is("def")) {
-      for (std::string_view word : {"type", "extern"}) {
-        if (Peek().Is(word)) Fail(Peek(), "type definitions are not supported, expected 'def'");
-      }
+    if (!IsDefinition()) {
       Expr expr = Block();
-      ExpectEnd();
+      ExpectEnd("the end of the text");
       return expr;
     }
     if (!versioned) Fail(Peek(), "expected '#[version = \"0.0.5\"]' before the first definition");
+    AllowTypeNames();
     ffi::Map<ffi::String, Function> functions;
-    while (Peek().Is("def")) {
+    while (IsDefinition()) {
+      if (!Peek().Is("def")) {
+        ParseTypeDefinition();
+        continue;
+      }
       Next();
       const Token& name = Expect(TokenKind::kGlobal, "the name of a function, like @main");
       if (functions.count(std::string(name.text))) {
@@ -60,13 +60,16 @@ class Parser : public ParserBase {
       }
       functions.Set(std::string(name.text), FunctionRest(name));
     }
-    ExpectEnd();
-    return IRModule(functions);
+    ExpectEnd("'def', 'type', 'extern type' or the end of the text");
+    CheckTypeUses();
+    return IRModule(functions, type_definitions());
   }
 
  private:
-  void ExpectEnd() {
-    if (Peek().kind != TokenKind::kEnd) FailExpected("'def' or the end of the text");
+  bool IsDefinition() const { return Peek().Is("def") || Peek().Is("type") || Peek().Is("extern"); }
+
+  void ExpectEnd(const char* what) {
+    if (Peek().kind != TokenKind::kEnd) FailExpected(what);
   }
 
   // Lets, graph bindings and free variables up to the result of a scope.
@@ -100,7 +103,7 @@ class Parser : public ParserBase {
         Expect(";");
         graph_.emplace(first.integer, value);  // as in TVM, the first definition of a number stays
       } else {
-        Expr value = Infixes();
+        Expr value = Statement();
         if (Peek().Is(";")) {
           Next();
           lets.push_back({Var("_"), value, SpanOf(first)});
@@ -114,6 +117,66 @@ class Parser : public ParserBase {
       result = Let(let->var, let->value, *result, let->span);
     }
     return *result;
+  }
+
+  // What stands in a scope for itself. Only there can it be a match or a block.
+  Expr Statement() {
+    if (Peek().Is("match") || Peek().Is("match?")) return MatchRest(Next());
+    return Peek().Is("{") ? Braces() : Infixes();
+  }
+
+  // "(data) { pattern => expression, ... }", after "match" or "match?".
+  Expr MatchRest(const Token& first) {
+    const Token& start = Peek();
+    Expr data = Projected(start, Atom());
+    Expect("{");
+    ffi::Array<Clause> clauses;
+    while (!Peek().Is("}")) {
+      scopes_.emplace_back();
+      Pattern pattern = ParsePattern();
+      if (!Peek().Is("=") || !PeekAfter().Is(">")) FailExpected("'=>'");
+      Next();
+      Next();
+      clauses.push_back(Clause(pattern, Block()));
+      scopes_.pop_back();
+      if (!Peek().Is(",")) break;
+      Next();
+    }
+    Expect("}");
+    return Match(data, clauses, first.Is("match"), SpanOf(first));
+  }
+
+  // _, %x, %x: type, Constructor, Constructor(pattern, ...) or (pattern, ...).
+  Pattern ParsePattern() {
+    Nesting nesting(this);
+    const Token& token = Peek();
+    if (token.kind == TokenKind::kLocal) return PatternVar(DeclareVar(), SpanOf(token));
+    if (token.Is("(")) return PatternTuple(PatternList(), SpanOf(token));
+    if (token.kind != TokenKind::kIdent) {
+      FailExpected("a pattern (_, a variable, a constructor or a tuple of patterns)");
+    }
+    Next();
+    if (token.Is("_")) return PatternWildcard(SpanOf(token));
+    const Constructor* constructor = FindConstructor(token.source);
+    if (!constructor) {
+      Fail(token, Concat("expected the name of a constructor, got '", token.source,
+                         "' (a variable is written %", token.source, ")"));
+    }
+    ffi::Array<Pattern> fields;
+    if (Peek().Is("(")) fields = PatternList();
+    return PatternConstructor(*constructor, fields, SpanOf(token));
+  }
+
+  ffi::Array<Pattern> PatternList() {
+    ffi::Array<Pattern> patterns;
+    Expect("(");
+    while (!Peek().Is(")")) {
+      patterns.push_back(ParsePattern());
+      if (!Peek().Is(",")) break;
+      Next();
+    }
+    Expect(")");
+    return patterns;
   }
 
   Expr Braces() {
@@ -170,18 +233,20 @@ class Parser : public ParserBase {
   // An expression with the calls and projections that follow it.
   Expr Suffixed() {
     const Token& first = Peek();
-    Expr expr = Atom();
-    while (true) {
-      if (Peek().Is("(")) {
-        expr = CallOf(first, expr);
-      } else if (Peek().Is(".")) {
-        Next();
-        const Token& index = Expect(TokenKind::kInteger, "the index of a tuple's field");
-        expr = MakeChecked(index, [&] { return TupleGetItem(expr, index.integer, SpanOf(first)); });
-      } else {
-        return expr;
-      }
+    Expr expr = Projected(first, Atom());
+    while (Peek().Is("(")) expr = Projected(first, CallOf(first, expr));
+    const auto* constructor = expr.as<ConstructorObj>();
+    // As in TVM: one without fields is called wherever its name stands.
+    return constructor && constructor->inputs.empty() ? Call(expr, {}, {}, SpanOf(first)) : expr;
+  }
+
+  Expr Projected(const Token& first, Expr expr) {
+    while (Peek().Is(".")) {
+      Next();
+      const Token& index = Expect(TokenKind::kInteger, "the index of a tuple's field");
+      expr = MakeChecked(index, [&] { return TupleGetItem(expr, index.integer, SpanOf(first)); });
     }
+    return expr;
   }
 
   Expr Atom() {
@@ -270,21 +335,42 @@ class Parser : public ParserBase {
       constant->span = SpanOf(token);
       return constant;
     }
-    if (token.Is("let") || token.Is("free_var") || token.Is("def") || token.Is("else")) {
-      FailExpected("an expression");
-    }
-    for (std::string_view word : kUnsupported) {
-      if (token.Is(word)) Fail(token, Concat("'", word, "' is not supported"));
+    if (token.Is("ref") || token.Is("ref_read") || token.Is("ref_write")) return Reference(Next());
+    // match and match? stand where a scope may end, and in parentheses.
+    if (IsKeyword(token.source) || token.Is("match?")) FailExpected("an expression");
+    if (const Constructor* constructor = FindConstructor(token.source)) {
+      Next();
+      return *constructor;
     }
     std::string name = DottedName();
-    if (!FindOp(name)) Fail(token, Concat("expected the name of an operator, got '", name, "'"));
+    if (!FindOp(name)) {
+      Fail(token,
+           Concat("expected the name of an operator",
+                  type_definitions().empty() ? "" : " or a constructor", ", got '", name, "'"));
+    }
     return Op::Get(name);
   }
 
-  // "(params, attributes) -> type { body }", after "fn" or "def @name".
+  // "(operands)", after ref, ref_read or ref_write.
+  Expr Reference(const Token& word) {
+    Expect("(");
+    Expr operand = Block();
+    if (word.Is("ref_write")) {
+      Expect(",");
+      Expr value = Block();
+      Expect(")");
+      return RefWrite(operand, value, SpanOf(word));
+    }
+    Expect(")");
+    if (word.Is("ref")) return RefCreate(operand, SpanOf(word));
+    return RefRead(operand, SpanOf(word));
+  }
+
+  // "[type params](params, attributes) -> type { body }", after "fn" or "def @name".
   Function FunctionRest(const Token& first) {
     Nesting nesting(this);
-    if (Peek().Is("[")) Fail(Peek(), "type parameters are not supported, expected '('");
+    TypeScope scope(this);
+    ffi::Array<TypeVar> type_params = ParseTypeParams();
     Expect("(");
     scopes_.emplace_back();
     ffi::Array<Var> params;
@@ -303,12 +389,12 @@ class Parser : public ParserBase {
     }
     Expr body = Braces();
     scopes_.pop_back();
-    return MakeChecked(first, [&] { return Function(params, body, type, attrs, SpanOf(first)); });
+    return MakeChecked(
+        first, [&] { return Function(params, body, type, attrs, SpanOf(first), type_params); });
   }
 
   // Operands, then attributes; a metadata reference to attributes counts as all of them.
   Expr CallOf(const Token& first, const Expr& callee) {
-    Nesting nesting(this);
     Expect("(");
     std::vector<Expr> args;
     std::optional<Attributes> attrs;
@@ -323,7 +409,7 @@ class Parser : public ParserBase {
           return FinishCall(first, callee, args, *found, true);
         }
       }
-      args.push_back(Infixes());
+      args.push_back(Block());
       if (!Peek().Is(",")) break;
       Next();
     }

@@ -1,4 +1,4 @@
-// What the parser of expressions stands on: the token stream, types, attributes, errors.
+// What the parser stands on: the token stream, attributes, errors.
 #pragma once
 
 #include <string>
@@ -57,8 +57,6 @@ class ParserBase {
     }
   }
 
-  // nullopt for "_", the type that is left open.
-  ffi::Optional<Type> ParseType();
   std::string DottedName();
   // "key=" comes next.
   bool IsAttribute() const;
@@ -70,10 +68,6 @@ class ParserBase {
   ffi::Any MetaValue(const Token& token);
 
  private:
-  Type RequiredType();
-  ffi::Array<Type> TypeList();
-  Type TensorTypeRest();
-  DLDataType Dtype();
   ffi::Any AttributeValue();
 
   std::string_view text_;

@@ -1,8 +1,10 @@
 // What Python, JSON and structural equality see of the expressions.
 #include <utility>
 
+#include "relay/adt.h"
 #include "relay/builder.h"
 #include "relay/expr.h"
+#include "relay/module.h"
 #include "relay/op_table.h"
 
 namespace torch_tvm::relay {
@@ -62,14 +64,60 @@ void DefineComposites() {
       .def_ro("true_branch", &IfObj::true_branch)
       .def_ro("false_branch", &IfObj::false_branch);
   refl::ObjectDef<FunctionObj>()
-      .def(refl::init<ffi::Array<Var>, Expr, ffi::Optional<Type>, Attrs, MaybeSpan>())
+      .def(refl::init<ffi::Array<Var>, Expr, ffi::Optional<Type>, Attrs, MaybeSpan,
+                      ffi::Array<TypeVar>>())
+      .def_ro("type_params", &FunctionObj::type_params, Flag::SEqHashDefPattern())
       .def_ro("params", &FunctionObj::params, Flag::SEqHashDefPattern())
       .def_ro("body", &FunctionObj::body)
       .def_rw("ret_type", &FunctionObj::ret_type)
       .def_ro("attrs", &FunctionObj::attrs);
+  refl::ObjectDef<RefCreateObj>()
+      .def(refl::init<Expr, MaybeSpan>())
+      .def_ro("value", &RefCreateObj::value);
+  refl::ObjectDef<RefReadObj>().def(refl::init<Expr, MaybeSpan>()).def_ro("ref", &RefReadObj::ref);
+  refl::ObjectDef<RefWriteObj>()
+      .def(refl::init<Expr, Expr, MaybeSpan>())
+      .def_ro("ref", &RefWriteObj::ref)
+      .def_ro("value", &RefWriteObj::value);
   refl::ObjectDef<IRModuleObj>()
-      .def(refl::init<ffi::Map<ffi::String, Function>>())
+      .def(refl::init<ffi::Map<ffi::String, Function>, ffi::Map<ffi::String, TypeData>>())
+      .def_ro("type_definitions", &IRModuleObj::type_definitions)
       .def_ro("functions", &IRModuleObj::functions);
+}
+
+void DefineDataTypes() {
+  refl::ObjectDef<ConstructorObj>()
+      .def(refl::init<ffi::String, ffi::Array<Type>, GlobalTypeVar, MaybeSpan>())
+      .def_ro("name_hint", &ConstructorObj::name_hint)
+      .def_ro("inputs", &ConstructorObj::inputs)
+      .def_ro("belong_to", &ConstructorObj::belong_to);
+  refl::ObjectDef<TypeDataObj>()
+      .def(refl::init<GlobalTypeVar, ffi::Array<TypeVar>, ffi::Array<Constructor>>())
+      .def_ro("header", &TypeDataObj::header)
+      .def_ro("type_vars", &TypeDataObj::type_vars, Flag::SEqHashDefPattern())
+      .def_ro("constructors", &TypeDataObj::constructors);
+  refl::ObjectDef<PatternObj>(refl::init(false))
+      .def_ro("span", &PatternObj::span, Flag::SEqHashIgnore(), refl::repr(false));
+  refl::ObjectDef<PatternWildcardObj>().def(refl::init<MaybeSpan>());
+  refl::ObjectDef<PatternVarObj>()
+      .def(refl::init<Var, MaybeSpan>())
+      .def_ro("var", &PatternVarObj::var, Flag::SEqHashDefSimple());
+  refl::ObjectDef<PatternConstructorObj>()
+      .def(refl::init<Constructor, ffi::Array<Pattern>, MaybeSpan>())
+      .def_ro("constructor", &PatternConstructorObj::constructor)
+      .def_ro("patterns", &PatternConstructorObj::patterns);
+  refl::ObjectDef<PatternTupleObj>()
+      .def(refl::init<ffi::Array<Pattern>, MaybeSpan>())
+      .def_ro("patterns", &PatternTupleObj::patterns);
+  refl::ObjectDef<ClauseObj>()
+      .def(refl::init<Pattern, Expr>())
+      .def_ro("lhs", &ClauseObj::lhs)
+      .def_ro("rhs", &ClauseObj::rhs);
+  refl::ObjectDef<MatchObj>()
+      .def(refl::init<Expr, ffi::Array<Clause>, bool, MaybeSpan>())
+      .def_ro("data", &MatchObj::data)
+      .def_ro("clauses", &MatchObj::clauses)
+      .def_ro("complete", &MatchObj::complete);
 }
 
 // One operator of the table as Python sees it.
@@ -103,6 +151,7 @@ ffi::Array<Attrs> DescribeOps() {
 TVM_FFI_STATIC_INIT_BLOCK() {
   DefineLeaves();
   DefineComposites();
+  DefineDataTypes();
   refl::GlobalDef()
       .def("torch_tvm.relay.get_op", &Op::Get)
       .def("torch_tvm.relay.op_table", &DescribeOps)

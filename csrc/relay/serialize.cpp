@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "relay/expr.h"
+#include "relay/module.h"
 #include "relay/visit.h"
 
 namespace torch_tvm::relay {

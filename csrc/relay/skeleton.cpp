@@ -65,6 +65,14 @@ class Writer {
     Bits(reinterpret_cast<intptr_t>(object));
   }
 
+  // Converters make nothing else: no data types, and nothing that is kept in references.
+  static bool IsKnown(const Expr& expr) {
+    const auto* function = expr.as<FunctionObj>();
+    if (function != nullptr) return function->type_params.empty();
+    return expr.as<CallObj>() || expr.as<TupleObj>() || expr.as<TupleGetItemObj>() ||
+           expr.as<IfObj>() || expr.as<LetObj>();
+  }
+
   void Node(const Expr& expr) {
     Put('e');
     if (const auto* var = expr.as<VarObj>()) {
@@ -75,8 +83,8 @@ class Writer {
     } else if (const auto* op = expr.as<OpObj>()) {
       Put('o');
       Text({op->name.data(), op->name.size()});
-    } else if (const auto* global = expr.as<GlobalVarObj>()) {
-      Unknown(global);
+    } else if (!IsKnown(expr)) {
+      Unknown(expr.get());
     } else {
       Put('c');
       Bits(expr->type_index());

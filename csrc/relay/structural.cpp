@@ -7,9 +7,11 @@
 #include <map>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "relay/module.h"
 #include "relay/visit.h"
 
 namespace torch_tvm::relay {
@@ -20,7 +22,41 @@ struct Parts {
   ffi::Array<ffi::Any> plain;
   std::vector<Expr> operands;
   std::vector<Var> bound;
+  std::vector<TypeVar> bound_types;
+  std::vector<Type> types;  // with variables that something around may bind
 };
+
+// The type of a constructor, closed: its own definition binds the variables of its inputs.
+FuncType Signature(const ConstructorObj* constructor) {
+  ffi::Array<TypeVar> vars;
+  std::unordered_set<const ffi::Object*> seen;
+  std::vector<Type> stack(constructor->inputs.begin(), constructor->inputs.end());
+  while (!stack.empty()) {
+    Type type = stack.back();
+    stack.pop_back();
+    if (auto var = type.as<TypeVar>()) {
+      if (seen.insert(var->get()).second) vars.push_back(*var);
+    }
+    VisitTypes(type, [&stack](const Type& part) { stack.push_back(part); });
+  }
+  return FuncType(constructor->inputs, TypeCall(constructor->belong_to, {}), vars);
+}
+
+// A pattern as a list of what it is made of, and the variables that it binds.
+void AddPattern(const Pattern& root, Parts& parts) {
+  for (const Pattern& pattern : PatternsOf(root)) {
+    parts.plain.push_back(pattern.GetTypeKey());
+    if (const auto* var = pattern.as<PatternVarObj>()) {
+      parts.bound.push_back(var->var);
+    } else if (const auto* made = pattern.as<PatternConstructorObj>()) {
+      parts.plain.push_back(made->constructor->name_hint);
+      parts.plain.push_back(Signature(made->constructor.get()));
+      parts.plain.push_back(static_cast<int64_t>(made->patterns.size()));
+    } else if (const auto* tuple = pattern.as<PatternTupleObj>()) {
+      parts.plain.push_back(static_cast<int64_t>(tuple->patterns.size()));
+    }
+  }
+}
 
 Parts PartsOf(const Expr& expr) {
   Parts parts;
@@ -32,20 +68,59 @@ Parts PartsOf(const Expr& expr) {
   } else if (const auto* let = expr.as<LetObj>()) {
     parts.bound = {let->var};
   } else if (const auto* function = expr.as<FunctionObj>()) {
-    parts.plain = {function->attrs, function->ret_type};
+    parts.plain = {function->attrs};
     parts.bound = {function->params.begin(), function->params.end()};
+    parts.bound_types = {function->type_params.begin(), function->type_params.end()};
+    if (function->ret_type) parts.types.push_back(*function->ret_type);
   } else if (const auto* constant = expr.as<ConstantObj>()) {
     parts.plain = {constant->data};
   } else if (const auto* global = expr.as<GlobalVarObj>()) {
     parts.plain = {global->name_hint};
   } else if (const auto* op = expr.as<OpObj>()) {
     parts.plain = {op->name};
+  } else if (const auto* constructor = expr.as<ConstructorObj>()) {
+    parts.plain = {constructor->name_hint, Signature(constructor)};
+  } else if (const auto* match = expr.as<MatchObj>()) {
+    parts.plain = {match->complete};
+    for (const Clause& clause : match->clauses) AddPattern(clause->lhs, parts);
   }
   return parts;
 }
 
 bool IsLeaf(const Expr& expr) {
-  return expr.as<ConstantObj>() || expr.as<GlobalVarObj>() || expr.as<OpObj>();
+  return expr.as<ConstantObj>() || expr.as<GlobalVarObj>() || expr.as<OpObj>() ||
+         expr.as<ConstructorObj>();
+}
+
+// What a type holds besides types.
+ffi::Array<ffi::Any> PlainParts(const Type& type) {
+  if (type.as<TensorTypeObj>()) return {type};
+  if (const auto* global = type.as<GlobalTypeVarObj>()) return {global->name_hint, global->kind};
+  if (const auto* function = type.as<FuncTypeObj>()) {
+    return {static_cast<int64_t>(function->type_params.size())};
+  }
+  if (const auto* data = type.as<TypeDataObj>()) {
+    ffi::Array<ffi::Any> plain = {data->header->name_hint,
+                                  static_cast<int64_t>(data->type_vars.size())};
+    for (const Constructor& constructor : data->constructors) {
+      plain.push_back(constructor->name_hint);
+      plain.push_back(static_cast<int64_t>(constructor->inputs.size()));
+    }
+    return plain;
+  }
+  return {};
+}
+
+std::vector<Type> PartsOf(const Type& type) {
+  std::vector<Type> parts;
+  VisitTypes(type, [&parts](const Type& part) { parts.push_back(part); });
+  return parts;
+}
+
+ffi::Array<TypeVar> BoundIn(const Type& type) {
+  if (const auto* function = type.as<FuncTypeObj>()) return function->type_params;
+  if (const auto* data = type.as<TypeDataObj>()) return data->type_vars;
+  return {};
 }
 
 // A one-to-one relation that grows.
@@ -81,19 +156,65 @@ class Comparison {
     return true;
   }
 
+  bool Run(const Type& lhs, const Type& rhs) {
+    std::vector<std::pair<Type, Type>> pending = {{lhs, rhs}};
+    while (!pending.empty()) {
+      auto [a, b] = pending.back();
+      pending.pop_back();
+      if (a->type_index() != b->type_index()) return false;
+      if (auto var = a.as<TypeVar>()) {
+        type_vars_.emplace_back(*var, *b.as<TypeVar>());
+        continue;
+      }
+      ffi::Array<TypeVar> left = BoundIn(a), right = BoundIn(b);
+      std::vector<Type> parts = PartsOf(a), others = PartsOf(b);
+      if (!ffi::StructuralEqual()(PlainParts(a), PlainParts(b)) || !Bind(left, right) ||
+          parts.size() != others.size()) {
+        return false;
+      }
+      for (size_t i = 0; i < parts.size(); ++i) pending.emplace_back(parts[i], others[i]);
+    }
+    return true;
+  }
+
   // Variables are compared last: by then every binder has been seen.
   bool Finish() {
-    return std::all_of(vars_.begin(), vars_.end(), [this](const auto& pair) {
-      const auto& [a, b] = pair;
-      if (bound_.Touches(a.get(), b.get())) return bound_.Has(a.get(), b.get());
-      if (!map_free_vars_) return a.same_as(b);
-      return SameType(a, b) && free_.Add(a.get(), b.get());
-    });
+    return std::all_of(vars_.begin(), vars_.end(),
+                       [this](const auto& pair) {
+                         return SameVar(pair.first, pair.second,
+                                        [&] { return SameType(pair.first, pair.second); });
+                       }) &&
+           // Last, because the variables above may add some.
+           std::all_of(type_vars_.begin(), type_vars_.end(), [this](const auto& pair) {
+             return SameVar(pair.first, pair.second,
+                            [&] { return pair.first->kind == pair.second->kind; });
+           });
   }
 
  private:
-  static bool SameType(const Var& a, const Var& b) {
-    return ffi::StructuralEqual()(a->type_annotation, b->type_annotation);
+  template <typename V, typename SameKind>
+  bool SameVar(const V& a, const V& b, SameKind same_kind) {
+    if (bound_.Touches(a.get(), b.get())) return bound_.Has(a.get(), b.get());
+    if (!map_free_vars_) return a.same_as(b);
+    return same_kind() && free_.Add(a.get(), b.get());
+  }
+
+  bool SameType(const Var& a, const Var& b) {
+    if (!a->type_annotation || !b->type_annotation) {
+      return !a->type_annotation && !b->type_annotation;
+    }
+    return Run(*a->type_annotation, *b->type_annotation);
+  }
+
+  template <typename Vars>
+  bool Bind(const Vars& left, const Vars& right) {
+    if (left.size() != right.size()) return false;
+    for (size_t i = 0; i < left.size(); ++i) {
+      if (left[i]->kind != right[i]->kind || !bound_.Add(left[i].get(), right[i].get())) {
+        return false;
+      }
+    }
+    return true;
   }
 
   bool Step(const Expr& a, const Expr& b) {
@@ -108,8 +229,13 @@ class Comparison {
     }
     Parts left = PartsOf(a), right = PartsOf(b);
     if (left.operands.size() != right.operands.size() || left.bound.size() != right.bound.size() ||
-        !ffi::StructuralEqual()(left.plain, right.plain)) {
+        left.types.size() != right.types.size() ||
+        !ffi::StructuralEqual()(left.plain, right.plain) ||
+        !Bind(left.bound_types, right.bound_types)) {
       return false;
+    }
+    for (size_t i = 0; i < left.types.size(); ++i) {
+      if (!Run(left.types[i], right.types[i])) return false;
     }
     for (size_t i = 0; i < left.bound.size(); ++i) {
       const Var &var = left.bound[i], &other = right.bound[i];
@@ -124,6 +250,7 @@ class Comparison {
   bool map_free_vars_;
   std::vector<std::pair<Expr, Expr>> pending_;
   std::vector<std::pair<Var, Var>> vars_;
+  std::vector<std::pair<TypeVar, TypeVar>> type_vars_;
   Bijection nodes_, bound_, free_;
 };
 
@@ -146,6 +273,7 @@ class Hasher {
       } else {
         stack.back().second = true;
         Parts parts = PartsOf(expr);
+        for (const TypeVar& var : parts.bound_types) NumberOf(var);
         for (const Var& var : parts.bound) Number(var);
         for (auto operand = parts.operands.rbegin(); operand != parts.operands.rend(); ++operand) {
           stack.emplace_back(*operand, false);
@@ -155,13 +283,39 @@ class Hasher {
     return hashes_.at(root.get());
   }
 
+  uint64_t Run(const Type& root) {
+    uint64_t hash = 0;
+    std::vector<Type> stack = {root};
+    while (!stack.empty()) {
+      Type type = stack.back();
+      stack.pop_back();
+      Mix(hash, std::hash<std::string>()(type->GetTypeKey()));
+      if (auto var = type.as<TypeVar>()) {
+        auto known = hashes_.find(var->get());
+        bool free = known == hashes_.end() && !map_free_vars_;
+        Mix(hash, free ? reinterpret_cast<uintptr_t>(var->get()) : NumberOf(*var));
+        continue;
+      }
+      for (const TypeVar& var : BoundIn(type)) NumberOf(var);
+      Mix(hash, ffi::StructuralHash()(PlainParts(type)));
+      std::vector<Type> parts = PartsOf(type);
+      stack.insert(stack.end(), parts.rbegin(), parts.rend());
+    }
+    return hash;
+  }
+
  private:
   static void Mix(uint64_t& hash, uint64_t value) {
     hash ^= value + 0x9e3779b97f4a7c15 + (hash << 6) + (hash >> 2);
   }
 
+  // A type variable is known by when it was seen first.
+  uint64_t NumberOf(const TypeVar& var) {
+    return hashes_.emplace(var.get(), hashes_.count(var.get()) ? 0 : ++num_vars_).first->second;
+  }
+
   void Number(const Var& var) {
-    uint64_t hash = ffi::StructuralHash()(var->type_annotation);
+    uint64_t hash = var->type_annotation ? Run(*var->type_annotation) : 0;
     Mix(hash, ++num_vars_);
     hashes_.insert_or_assign(var.get(), hash);
   }
@@ -172,11 +326,14 @@ class Hasher {
     return hashes_.at(var.get());
   }
 
-  uint64_t Combined(const Expr& expr) const {
+  uint64_t Combined(const Expr& expr) {
     Parts parts = PartsOf(expr);
     uint64_t hash = ffi::StructuralHash()(parts.plain);
     Mix(hash, std::hash<std::string>()(expr->GetTypeKey()));
     Mix(hash, parts.bound.size());
+    for (const Var& var : parts.bound) Mix(hash, hashes_.at(var.get()));
+    Mix(hash, parts.bound_types.size());
+    for (const Type& type : parts.types) Mix(hash, Run(type));
     for (const Expr& operand : parts.operands) Mix(hash, hashes_.at(operand.get()));
     return hash;
   }
@@ -186,38 +343,57 @@ class Hasher {
   uint64_t num_vars_ = 0;
 };
 
-// The functions of a module, or the expression itself, by name.
-std::map<std::string, Expr> Roots(const ffi::ObjectRef& node) {
-  if (auto expr = node.as<Expr>()) return {{"", *expr}};
+// The functions and types of a module, or the expression itself, by name.
+struct Roots {
+  std::map<std::string, Expr> exprs;
+  std::map<std::string, Type> types;
+};
+
+Roots RootsOf(const ffi::ObjectRef& node) {
+  Roots roots;
+  if (auto expr = node.as<Expr>()) {
+    roots.exprs.emplace("", *expr);
+    return roots;
+  }
   const auto* module = node.as<IRModuleObj>();
   if (!module) {
     TVM_FFI_THROW(TypeError) << "expected an expression or a module, got " << node.GetTypeKey();
   }
-  std::map<std::string, Expr> roots;
-  for (const auto& [name, function] : module->functions) roots.emplace(name, function);
+  for (const auto& [name, function] : module->functions) roots.exprs.emplace(name, function);
+  for (const auto& [name, data] : module->type_definitions) roots.types.emplace(name, data);
   return roots;
+}
+
+// Compares what stands under the same names.
+template <typename Root>
+bool RunAll(Comparison& comparison, const std::map<std::string, Root>& left,
+            const std::map<std::string, Root>& right) {
+  if (left.size() != right.size()) return false;
+  return std::all_of(left.begin(), left.end(), [&](const auto& entry) {
+    auto other = right.find(entry.first);
+    return other != right.end() && comparison.Run(entry.second, other->second);
+  });
 }
 
 }  // namespace
 
 bool StructuralEqual(const ffi::ObjectRef& lhs, const ffi::ObjectRef& rhs, bool map_free_vars) {
   if (lhs->type_index() != rhs->type_index()) return false;
-  std::map<std::string, Expr> left = Roots(lhs), right = Roots(rhs);
-  if (left.size() != right.size()) return false;
+  Roots left = RootsOf(lhs), right = RootsOf(rhs);
   Comparison comparison(map_free_vars);
-  for (const auto& [name, expr] : left) {
-    auto other = right.find(name);
-    if (other == right.end() || !comparison.Run(expr, other->second)) return false;
-  }
-  return comparison.Finish();
+  return RunAll(comparison, left.types, right.types) &&
+         RunAll(comparison, left.exprs, right.exprs) && comparison.Finish();
 }
 
 int64_t StructuralHash(const ffi::ObjectRef& node, bool map_free_vars) {
   Hasher hasher(map_free_vars);
   uint64_t hash = 0;
-  for (const auto& [name, expr] : Roots(node)) {
-    hash = hash * 31 + std::hash<std::string>()(name) + hasher.Run(expr);
-  }
+  Roots roots = RootsOf(node);
+  auto add = [&](const auto& entry) {
+    hash = hash * 31 + std::hash<std::string>()(entry.first) + hasher.Run(entry.second);
+  };
+  std::for_each(roots.types.begin(), roots.types.end(), add);
+  std::for_each(roots.exprs.begin(), roots.exprs.end(), add);
   return static_cast<int64_t>(hash);
 }
 

@@ -17,6 +17,8 @@
 #include "relay/builder.h"
 #include "relay/literal.h"
 #include "relay/metadata.h"
+#include "relay/module.h"
+#include "relay/type_text.h"
 #include "relay/visit.h"
 
 namespace torch_tvm::relay {
@@ -32,8 +34,13 @@ std::string Indent(const std::string& text) {
 }
 
 bool AlwaysInline(const Expr& expr) {
-  return expr.as<VarObj>() || expr.as<ConstantObj>() || expr.as<OpObj>() || expr.as<GlobalVarObj>();
+  return expr.as<VarObj>() || expr.as<ConstantObj>() || expr.as<OpObj>() ||
+         expr.as<GlobalVarObj>() || expr.as<ConstructorObj>();
 }
+
+// What the parser reads as the rest of a scope, but as an operand or the value of a let only in
+// parentheses. (TVM 0.19's printer leaves them out around a match, and its parser rejects that.)
+bool NeedsParentheses(const Expr& expr) { return expr.as<LetObj>() || expr.as<MatchObj>(); }
 
 // How often each expression of a function is an operand, a scope's result or a let's value.
 class UseCounter {
@@ -86,9 +93,19 @@ class TextPrinter {
   }
 
   std::string ModuleText(const IRModuleObj* module) {
+    std::map<std::string, TypeData> types;
+    for (const auto& [name, data] : module->type_definitions) types.emplace(name, data);
     std::map<std::string, Function> sorted;
     for (const auto& [name, function] : module->functions) sorted.emplace(name, function);
     std::string text;
+    for (const auto& [name, data] : types) {
+      type_names_.insert(name);
+      for (const Constructor& made : data->constructors) constructors_.insert(made->name_hint);
+    }
+    for (const auto& [name, data] : types) {
+      TypeParams params(this, data->type_vars);
+      text += (text.empty() ? "" : "\n") + TypeDataText(data, type_var_names_) + "\n";
+    }
     for (const auto& [name, function] : sorted) {
       UseCounter uses(function);
       uses_ = &uses;
@@ -98,7 +115,31 @@ class TextPrinter {
     return text;
   }
 
+  // Names type variables as long as the text is in their scope. One that has no name of its own
+  // there gets another.
+  class TypeParams {
+   public:
+    TypeParams(TextPrinter* printer, const ffi::Array<TypeVar>& vars)
+        : printer_(printer), outer_(printer->type_names_) {
+      for (const TypeVar& var : vars) {
+        std::string friendly = FriendlyName(std::string(var->name_hint));
+        if (!IsTypeName(friendly)) friendly = Concat("t", friendly);
+        std::string name = friendly;
+        for (int i = 1; !printer->type_names_.insert(name).second; ++i) {
+          name = friendly + std::to_string(i);
+        }
+        printer->type_var_names_[var.get()] = name;
+      }
+    }
+    ~TypeParams() { printer_->type_names_ = std::move(outer_); }
+
+   private:
+    TextPrinter* printer_;
+    std::unordered_set<std::string> outer_;
+  };
+
   std::string FunctionText(const std::string& head, const FunctionObj* function) {
+    TypeParams params(this, function->type_params);
     std::string inside;
     for (const Var& param : function->params) {
       inside += (inside.empty() ? "" : ", ") + DeclareVar(param);
@@ -106,8 +147,11 @@ class TextPrinter {
     for (const auto& [key, value] : function->attrs) {
       inside += (inside.empty() ? "" : ", ") + std::string(key) + "=" + ValueText(value, metadata_);
     }
-    std::string type = function->ret_type ? Concat("-> ", TypeText(*function->ret_type), " ") : "";
-    return head + "(" + inside + ") " + type + BodyText(function->body);
+    std::string type = function->ret_type
+                           ? Concat("-> ", TypeText(*function->ret_type, type_var_names_), " ")
+                           : "";
+    std::string names = TypeParamsText(function->type_params, type_var_names_);
+    return Concat(head, names, "(", inside, ") ", type, BodyText(function->body));
   }
 
   std::string BodyText(const Expr& body) {
@@ -136,9 +180,10 @@ class TextPrinter {
       // A constant repeats its literal; its comment stands where it is printed first.
       return known->second + (expr.as<ConstantObj>() ? Info(expr) : "");
     }
-    if (const auto* op = expr.as<OpObj>()) return op->name;
+    if (const auto* op = expr.as<OpObj>()) return OpText(op->name);
     if (const auto* global = expr.as<GlobalVarObj>())
       return Concat("@", std::string(global->name_hint));
+    if (const auto* constructor = expr.as<ConstructorObj>()) return constructor->name_hint;
     if (auto constant = expr.as<Constant>()) {
       std::optional<std::string> literal = LiteralText(*constant);
       std::string text = literal ? *literal : metadata_.Reference(*constant);
@@ -152,7 +197,7 @@ class TextPrinter {
       return names_.at(expr.get());
     }
     std::string text = TakeText(expr);
-    if (expr.as<LetObj>()) text = Concat("(", Indent("\n" + text), "\n)");
+    if (NeedsParentheses(expr)) text = Concat("(", Indent("\n" + text), "\n)");
     text += Info(expr);
     std::string name = Concat("%", std::to_string(num_temporaries_++));
     names_.emplace(expr.get(), name);
@@ -162,29 +207,46 @@ class TextPrinter {
     return name;
   }
 
+  // A word that names a constructor is read as one.
+  std::string OpText(const std::string& name) const {
+    if (constructors_.count(name.substr(0, name.find('.')))) {
+      TVM_FFI_THROW(ValueError) << "Relay text has no spelling for the operator '" << name
+                                << "' beside a constructor of its name";
+    }
+    return name;
+  }
+
   // The text of an expression that is no leaf, after that of everything it needs.
   std::string TakeText(const Expr& root) {
     struct Pending {
       Expr expr;
-      bool expanded;
+      int visits;
     };
-    std::vector<Pending> stack = {{root, false}};
+    std::vector<Pending> stack = {{root, 0}};
     while (!stack.empty()) {
       Expr expr = stack.back().expr;
       if (names_.count(expr.get()) || texts_.count(expr.get())) {
         stack.pop_back();
-      } else if (stack.back().expanded) {
+      } else if (++stack.back().visits > NumVisits(expr)) {
         size_t before = placed_.size();
         std::string text = NodeText(expr);
         texts_.emplace(expr.get(), std::move(text));
         stack.pop_back();
         if (!stack.empty() && DefinesForOthers(before)) PlaceNow(expr);
       } else {
-        stack.back().expanded = true;
         auto push = [&stack](const Expr& child) {
-          if (!AlwaysInline(child)) stack.push_back({child, false});
+          if (!AlwaysInline(child)) stack.push_back({child, 0});
         };
-        PushChildren(expr, push);
+        if (const auto* write = expr.as<RefWriteObj>()) {
+          if (stack.back().visits == 1) {
+            push(write->ref);
+          } else {
+            if (!AlwaysInline(write->ref) && !names_.count(write->ref.get())) PlaceNow(write->ref);
+            push(write->value);
+          }
+        } else {
+          PushChildren(expr, push);
+        }
       }
     }
     auto found = texts_.find(root.get());
@@ -192,6 +254,10 @@ class TextPrinter {
     texts_.erase(found);
     return text;
   }
+
+  // How often what an expression needs is asked for. A ref_write's cell gets its temporary before
+  // those of the value.
+  static int NumVisits(const Expr& expr) { return expr.as<RefWriteObj>() ? 2 : 1; }
 
   // Whether a temporary defined since then inside of a nested scope is used outside of it, too.
   bool DefinesForOthers(size_t since) const {
@@ -222,6 +288,12 @@ class TextPrinter {
       push(item->tuple);
     } else if (const auto* branch = expr.as<IfObj>()) {
       push(branch->cond);
+    } else if (const auto* match = expr.as<MatchObj>()) {
+      push(match->data);
+    } else if (const auto* create = expr.as<RefCreateObj>()) {
+      push(create->value);
+    } else if (const auto* read = expr.as<RefReadObj>()) {
+      push(read->ref);
     }
   }
 
@@ -243,7 +315,48 @@ class TextPrinter {
       return text + " else " + BodyText(branch->false_branch);
     }
     if (const auto* function = expr.as<FunctionObj>()) return FunctionText("fn ", function);
+    if (const auto* match = expr.as<MatchObj>()) return MatchText(match);
+    if (const auto* create = expr.as<RefCreateObj>()) {
+      return Concat("ref(", OperandText(create->value), ")");
+    }
+    if (const auto* read = expr.as<RefReadObj>()) {
+      return Concat("ref_read(", OperandText(read->ref), ")");
+    }
+    if (const auto* write = expr.as<RefWriteObj>()) {
+      std::string ref = OperandText(write->ref);
+      return Concat("ref_write(", ref, ", ", OperandText(write->value), ")");
+    }
     return LetText(expr);
+  }
+
+  std::string MatchText(const MatchObj* match) {
+    std::string text = match->complete ? "match (" : "match? (";
+    text += OperandText(match->data) + ") {";
+    std::string clauses;
+    for (const Clause& clause : match->clauses) {
+      std::string pattern = PatternText(clause->lhs, 0);
+      clauses += Concat("\n", pattern, " => ", BodyText(clause->rhs), ",");
+    }
+    return text + Indent(match->clauses.empty() ? "\n" : clauses) + "\n}";
+  }
+
+  std::string PatternText(const Pattern& pattern, int depth) {
+    constexpr int kMaxDepth = 256;  // as the parser's
+    if (depth > kMaxDepth) TVM_FFI_THROW(ValueError) << "a pattern nests too deep for Relay text";
+    if (const auto* var = pattern.as<PatternVarObj>()) return DeclareVar(var->var);
+    std::string fields;
+    auto add = [&](const Pattern& field) {
+      fields += (fields.empty() ? "" : ", ") + PatternText(field, depth + 1);
+    };
+    if (const auto* tuple = pattern.as<PatternTupleObj>()) {
+      std::for_each(tuple->patterns.begin(), tuple->patterns.end(), add);
+      return Concat("(", fields, ")");
+    }
+    const auto* made = pattern.as<PatternConstructorObj>();
+    if (!made) return "_";
+    std::for_each(made->patterns.begin(), made->patterns.end(), add);
+    std::string name = made->constructor->name_hint;
+    return made->patterns.empty() ? name : Concat(name, "(", fields, ")");
   }
 
   std::string CallText(const CallObj* call) {
@@ -252,6 +365,9 @@ class TextPrinter {
     for (const std::string& attr : CallAttrTexts(call, show_meta_data_, metadata_)) {
       inside += (inside.empty() ? "" : ", ") + attr;
     }
+    const auto* constructor = call->op.as<ConstructorObj>();
+    // The parser calls a constructor without fields wherever its name stands.
+    if (constructor && constructor->inputs.empty() && inside.empty()) return constructor->name_hint;
     return OperandText(call->op) + "(" + inside + ")";
   }
 
@@ -275,8 +391,7 @@ class TextPrinter {
 
   std::string LetLine(const LetObj* let) {
     std::string declaration = DeclareVar(let->var);
-    // The parser takes no let as a let's value, unless it is in parentheses.
-    bool nested = let->value.as<LetObj>() != nullptr;
+    bool nested = NeedsParentheses(let->value);
     std::string value = nested ? OperandText(let->value) : InlineText(let->value);
     return "let " + declaration + " = " + value + ";";
   }
@@ -285,7 +400,8 @@ class TextPrinter {
   std::string DeclareVar(const Var& var) {
     std::string name = Concat("%", UniqueName(FriendlyName(std::string(var->name_hint))));
     names_[var.get()] = name;
-    std::string type = var->type_annotation ? Concat(": ", TypeText(*var->type_annotation)) : "";
+    std::string type =
+        var->type_annotation ? Concat(": ", TypeText(*var->type_annotation, type_var_names_)) : "";
     return name + type + Info(var);
   }
 
@@ -304,13 +420,13 @@ class TextPrinter {
 
   // The comment with type and span, the first time that the expression is printed.
   std::string Info(const Expr& expr) {
-    if (expr.as<IfObj>() || expr.as<LetObj>() || expr.as<OpObj>() || expr.as<GlobalVarObj>()) {
-      return "";
-    }
+    bool commented = expr.as<ConstantObj>() || expr.as<CallObj>() || expr.as<VarObj>() ||
+                     expr.as<FunctionObj>() || expr.as<TupleObj>() || expr.as<TupleGetItemObj>();
+    if (!commented) return "";
     if (!expr->checked_type && !expr->span) return "";
     if (!commented_.insert(expr.get()).second) return "";
     std::string text = " /*";
-    if (expr->checked_type) text += " ty=" + TypeText(*expr->checked_type);
+    if (expr->checked_type) text += " ty=" + TypeText(*expr->checked_type, type_var_names_);
     if (expr->span) text += " span=" + SpanText(*expr->span);
     return text + " */";
   }
@@ -337,6 +453,9 @@ class TextPrinter {
   std::unordered_map<const ffi::Object*, int> references_;     // how often a name was used
   std::vector<std::pair<Expr, size_t>> placed_;  // temporaries, and how deep they stand
   std::unordered_map<std::string, int> counters_;
+  TypeVarNames type_var_names_;
+  std::unordered_set<std::string> type_names_;    // that stand for something here
+  std::unordered_set<std::string> constructors_;  // of the module
   std::unordered_set<const ffi::Object*> commented_;
   int64_t num_temporaries_ = 0;
 };

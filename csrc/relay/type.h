@@ -11,7 +11,7 @@ namespace torch_tvm::relay {
 
 namespace ffi = tvm::ffi;
 
-// Base of the three types.
+// Base of all types.
 class TypeObj : public ffi::Object {
  public:
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindTreeNode;
@@ -58,19 +58,99 @@ class TORCH_TVM_API TupleType : public Type {
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(TupleType, Type, TupleTypeObj);
 };
 
+// What a type variable stands for, with the numbers of TVM 0.19.
+enum TypeKind : int64_t {
+  kType = 0,  // a type that values have
+  kShapeVar = 1,
+  kBaseType = 2,
+  kConstraint = 4,
+  kAdtHandle = 5,  // the name of an algebraic data type, which is a type once it has its arguments
+  kTypeData = 6,
+};
+
+// A type parameter of a function or of an algebraic data type; identity, not the name, tells them
+// apart.
+class TypeVarObj : public TypeObj {
+ public:
+  ffi::String name_hint;
+  int64_t kind = kType;
+
+  explicit TypeVarObj(ffi::UnsafeInit) {}
+  TypeVarObj(ffi::String name_hint, int64_t kind) : name_hint(std::move(name_hint)), kind(kind) {}
+  static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindFreeVar;
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.TypeVar", TypeVarObj, TypeObj);
+};
+class TORCH_TVM_API TypeVar : public Type {
+ public:
+  explicit TypeVar(ffi::String name_hint, int64_t kind = kType);
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(TypeVar, Type, TypeVarObj);
+};
+
+// An algebraic data type of the module, by name.
+class GlobalTypeVarObj : public TypeObj {
+ public:
+  ffi::String name_hint;
+  int64_t kind = kAdtHandle;
+
+  explicit GlobalTypeVarObj(ffi::UnsafeInit) {}
+  GlobalTypeVarObj(ffi::String name_hint, int64_t kind)
+      : name_hint(std::move(name_hint)), kind(kind) {}
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.GlobalTypeVar", GlobalTypeVarObj, TypeObj);
+};
+class TORCH_TVM_API GlobalTypeVar : public Type {
+ public:
+  explicit GlobalTypeVar(ffi::String name_hint, int64_t kind = kAdtHandle);
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(GlobalTypeVar, Type, GlobalTypeVarObj);
+};
+
+// An algebraic data type with its arguments, List[int32].
+class TypeCallObj : public TypeObj {
+ public:
+  Type func;
+  ffi::Array<Type> args;
+
+  explicit TypeCallObj(ffi::UnsafeInit tag) : func(tag) {}
+  TypeCallObj(Type func, ffi::Array<Type> args) : func(std::move(func)), args(std::move(args)) {}
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.TypeCall", TypeCallObj, TypeObj);
+};
+class TORCH_TVM_API TypeCall : public Type {
+ public:
+  TypeCall(Type func, ffi::Array<Type> args);
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(TypeCall, Type, TypeCallObj);
+};
+
+// A cell that is read and written.
+class RefTypeObj : public TypeObj {
+ public:
+  Type value;
+
+  explicit RefTypeObj(ffi::UnsafeInit tag) : value(tag) {}
+  explicit RefTypeObj(Type value) : value(std::move(value)) {}
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.RefType", RefTypeObj, TypeObj);
+};
+class TORCH_TVM_API RefType : public Type {
+ public:
+  explicit RefType(Type value);
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(RefType, Type, RefTypeObj);
+};
+
+// A function; type_params are bound in it.
 class FuncTypeObj : public TypeObj {
  public:
   ffi::Array<Type> arg_types;
   Type ret_type;
+  ffi::Array<TypeVar> type_params;
 
   explicit FuncTypeObj(ffi::UnsafeInit tag) : ret_type(tag) {}
-  FuncTypeObj(ffi::Array<Type> arg_types, Type ret_type)
-      : arg_types(std::move(arg_types)), ret_type(std::move(ret_type)) {}
+  FuncTypeObj(ffi::Array<Type> arg_types, Type ret_type, ffi::Array<TypeVar> type_params)
+      : arg_types(std::move(arg_types)),
+        ret_type(std::move(ret_type)),
+        type_params(std::move(type_params)) {}
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.FuncType", FuncTypeObj, TypeObj);
 };
 class TORCH_TVM_API FuncType : public Type {
  public:
-  FuncType(ffi::Array<Type> arg_types, Type ret_type);
+  FuncType(ffi::Array<Type> arg_types, Type ret_type, ffi::Array<TypeVar> type_params = {});
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(FuncType, Type, FuncTypeObj);
 };
 

@@ -1,6 +1,7 @@
-// The expressions that an expression is made of.
+// The expressions that an expression is made of, and the types that a type is made of.
 #pragma once
 
+#include "relay/adt.h"
 #include "relay/expr.h"
 
 namespace torch_tvm::relay {
@@ -24,6 +25,36 @@ void VisitOperands(const Expr& expr, Visit visit) {
     visit(branch->false_branch);
   } else if (const auto* function = expr.as<FunctionObj>()) {
     visit(function->body);
+  } else if (const auto* match = expr.as<MatchObj>()) {
+    visit(match->data);
+    for (const Clause& clause : match->clauses) visit(clause->rhs);
+  } else if (const auto* create = expr.as<RefCreateObj>()) {
+    visit(create->value);
+  } else if (const auto* read = expr.as<RefReadObj>()) {
+    visit(read->ref);
+  } else if (const auto* write = expr.as<RefWriteObj>()) {
+    visit(write->ref);
+    visit(write->value);
+  }
+}
+
+// Calls visit for each part, in order; not for variables that are bound.
+template <typename Visit>
+void VisitTypes(const Type& type, Visit visit) {
+  if (const auto* tuple = type.as<TupleTypeObj>()) {
+    for (const Type& field : tuple->fields) visit(field);
+  } else if (const auto* function = type.as<FuncTypeObj>()) {
+    for (const Type& arg : function->arg_types) visit(arg);
+    visit(function->ret_type);
+  } else if (const auto* call = type.as<TypeCallObj>()) {
+    visit(call->func);
+    for (const Type& arg : call->args) visit(arg);
+  } else if (const auto* cell = type.as<RefTypeObj>()) {
+    visit(cell->value);
+  } else if (const auto* data = type.as<TypeDataObj>()) {
+    for (const Constructor& constructor : data->constructors) {
+      for (const Type& input : constructor->inputs) visit(input);
+    }
   }
 }
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch_tvm.relay.expr import Expr, Function, IRModule, Let, Span, Var, expressions, operands
+from torch_tvm.relay.adt import IRModule, Match
+from torch_tvm.relay.expr import Expr, Function, Let, Span, Var
 from torch_tvm.relay.text import parse
 from torch_tvm.relay.type_inference import TypeInferenceError, infer_type
+from torch_tvm.relay.visit import expressions, operands, pattern_vars
 
 _SOURCE = "text"
 
@@ -28,10 +30,11 @@ def check(program: str | IRModule | Expr) -> Any:
     ------
     ParseError
         If text is no Relay: a fault of syntax, an operator or attribute that TVM 0.19 does not have, an attribute of
-        the wrong kind, a wrong number of operands, a variable that is used where nothing binds it. Has line and column.
+        the wrong kind, a wrong number of operands, a variable that is used where nothing binds it, a type that nothing
+        defines. Has line and column.
     TypeInferenceError
-        If the types do not fit together, or if a function given as an object uses a variable that nothing binds. Of
-        text, the message begins with line and column, as that of a ParseError.
+        If the types do not fit together, if a match leaves cases out, or if a function given as an object uses a variable
+        that nothing binds. Of text, the message begins with line and column, as that of a ParseError.
     NotImplementedError
         If the type relation of an operator is not known.
 
@@ -42,7 +45,7 @@ def check(program: str | IRModule | Expr) -> Any:
     Tensor[(2), float32]
     >>> relay.check("fn (%x: Tensor[(2, 3), float32]) { sum(%x, axis=[2]) }")
     Traceback (most recent call last):
-    torch_tvm.relay.type_inference.TypeInferenceError: line 1, column 36: sum(Tensor[(2, 3), float32]): expected axis \
+    torch_tvm.relay.type_solver.TypeInferenceError: line 1, column 36: sum(Tensor[(2, 3), float32]): expected axis \
 in [-2, 2), got 2
     """
     if not isinstance(program, str):
@@ -90,6 +93,8 @@ class _Scopes:
     def _needs(self, expr: Expr) -> frozenset[Var]:
         if isinstance(expr, Var):
             return frozenset([expr])
+        if isinstance(expr, Match):
+            return self._match_needs(expr)
         needs = frozenset[Var]().union(*[self.free[operand] for operand in operands(expr)])
         if isinstance(expr, Let):
             recursive = isinstance(expr.value, Function)
@@ -100,6 +105,15 @@ class _Scopes:
             for param in expr.params:
                 self._bind(param)
             return needs - set(expr.params)
+        return needs
+
+    def _match_needs(self, match: Match) -> frozenset[Var]:
+        needs = self.free[match.data]
+        for clause in match.clauses:
+            bound = pattern_vars(clause.lhs)
+            for var in bound:
+                self._bind(var)
+            needs |= self.free[clause.rhs] - set(bound)
         return needs
 
     def _bind(self, var: Var) -> None:

@@ -1,4 +1,4 @@
-"""Relay expressions and types: the Python face of the objects of csrc/relay.
+"""Relay expressions: the Python face of the objects of csrc/relay.
 
 All are immutable but for ``span`` and ``checked_type``. ``==`` is identity;
 :func:`torch_tvm.relay.structural_equal` compares programs.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tvm_ffi
 from tvm_ffi.dataclasses import c_class
 
 from torch_tvm.arrays import to_numpy
+from torch_tvm.relay.ty import Node, Type, TypeVar
 
 _get_op = tvm_ffi.get_global_func("torch_tvm.relay.get_op")
 _as_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.as_text")
@@ -22,16 +23,6 @@ _structural_equal = tvm_ffi.get_global_func("torch_tvm.relay.structural_equal")
 _structural_hash = tvm_ffi.get_global_func("torch_tvm.relay.structural_hash")
 _save_json = tvm_ffi.get_global_func("torch_tvm.relay.save_json")
 _load_json = tvm_ffi.get_global_func("torch_tvm.relay.load_json")
-_type_text: Any = tvm_ffi.get_global_func("torch_tvm.relay.type_text")
-
-
-class _Node(tvm_ffi.Object):
-    """An object whose class csrc/relay defines."""
-
-    if TYPE_CHECKING:
-
-        def __ffi_init__(self, *args: Any) -> None:
-            """Construct the C++ object; installed by tvm_ffi."""
 
 
 def _is_torch_tensor(value: Any) -> bool:
@@ -40,7 +31,7 @@ def _is_torch_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-class _Printable(_Node):
+class Printable(Node):
     """What expressions and modules share."""
 
     def astext(self, show_meta_data: bool = True) -> str:
@@ -75,7 +66,7 @@ class _Printable(_Node):
 
 
 @c_class("torch_tvm.relay.Span", repr=False)
-class Span(_Node):
+class Span(Node):
     """A range of the user's source; lines and columns as the source counts them."""
 
     source_name: str
@@ -93,56 +84,8 @@ class Span(_Node):
         return f"{self.source_name}:{self.line}:{self.column}"
 
 
-@c_class("torch_tvm.relay.Type", init=False, repr=False)
-class Type(_Node):
-    """Base of :class:`TensorType`, :class:`TupleType` and :class:`FuncType`."""
-
-    def __repr__(self) -> str:
-        return str(_type_text(self))
-
-
-@c_class("torch_tvm.relay.TensorType", repr=False)
-class TensorType(Type):
-    """A dense tensor. A size of -1 is not known before run time (``?`` in text).
-
-    Examples
-    --------
-    >>> from torch_tvm import relay
-    >>> relay.TensorType((2, 3), "float32")
-    Tensor[(2, 3), float32]
-    """
-
-    shape: Sequence[int]
-    dtype: Any
-    size_boxes: Sequence[Any] | None
-
-    def __init__(self, shape: Sequence[int], dtype: Any = "float32") -> None:
-        self.__ffi_init__(tuple(shape), dtype)
-
-
-@c_class("torch_tvm.relay.TupleType", repr=False)
-class TupleType(Type):
-    """The type of a tuple."""
-
-    fields: Sequence[Type]
-
-    def __init__(self, fields: Sequence[Type]) -> None:
-        self.__ffi_init__(list(fields))
-
-
-@c_class("torch_tvm.relay.FuncType", repr=False)
-class FuncType(Type):
-    """The type of a function."""
-
-    arg_types: Sequence[Type]
-    ret_type: Type
-
-    def __init__(self, arg_types: Sequence[Type], ret_type: Type) -> None:
-        self.__ffi_init__(list(arg_types), ret_type)
-
-
 @c_class("torch_tvm.relay.Expr", init=False, repr=False)
-class Expr(_Printable):
+class Expr(Printable):
     """Base of all expressions.
 
     Attributes
@@ -302,11 +245,12 @@ class If(Expr):
 
 @c_class("torch_tvm.relay.Function", repr=False)
 class Function(Expr):
-    """A function of distinct variables."""
+    """A function of distinct variables; ``type_params`` are bound in it."""
 
     params: Sequence[Var]
     body: Expr
     ret_type: Type | None
+    type_params: Sequence[TypeVar]
     attrs: Mapping[str, Any]
 
     def __init__(
@@ -314,14 +258,46 @@ class Function(Expr):
         params: Sequence[Var],
         body: Expr,
         ret_type: Type | None = None,
+        type_params: Sequence[TypeVar] | None = None,
         attrs: Mapping[str, Any] | None = None,
         span: Span | None = None,
     ) -> None:
-        self.__ffi_init__(list(params), body, ret_type, dict(attrs or {}), span)
+        self.__ffi_init__(list(params), body, ret_type, dict(attrs or {}), span, list(type_params or []))
+
+
+@c_class("torch_tvm.relay.RefCreate", repr=False)
+class RefCreate(Expr):
+    """A new reference that holds ``value``."""
+
+    value: Expr
+
+    def __init__(self, value: Expr, span: Span | None = None) -> None:
+        self.__ffi_init__(value, span)
+
+
+@c_class("torch_tvm.relay.RefRead", repr=False)
+class RefRead(Expr):
+    """What the reference ``ref`` holds."""
+
+    ref: Expr
+
+    def __init__(self, ref: Expr, span: Span | None = None) -> None:
+        self.__ffi_init__(ref, span)
+
+
+@c_class("torch_tvm.relay.RefWrite", repr=False)
+class RefWrite(Expr):
+    """Put ``value`` into the reference ``ref``; gives the empty tuple."""
+
+    ref: Expr
+    value: Expr
+
+    def __init__(self, ref: Expr, value: Expr, span: Span | None = None) -> None:
+        self.__ffi_init__(ref, value, span)
 
 
 @c_class("torch_tvm.relay.BoxInt", repr=False)
-class BoxInt(_Node):
+class BoxInt(Node):
     """An integer that TVM 0.19 holds as an object, as ``split``'s ``indices_or_sections`` may."""
 
     value: int
@@ -334,33 +310,6 @@ class BoxInt(_Node):
 
     def __repr__(self) -> str:
         return f"BoxInt({self.value})"
-
-
-@c_class("torch_tvm.relay.IRModule", repr=False)
-class IRModule(_Printable):
-    """Functions by name; ``main`` is the entry.
-
-    Examples
-    --------
-    >>> from torch_tvm import relay
-    >>> x = relay.Var("x", relay.TensorType((2,), "float32"))
-    >>> module = relay.IRModule.from_expr(relay.Function([x], relay.exp(x)))
-    >>> module["main"].params[0].name_hint
-    'x'
-    """
-
-    functions: Mapping[str, Function]
-
-    def __init__(self, functions: Mapping[str, Function] | None = None) -> None:
-        self.__ffi_init__(dict(functions or {}))
-
-    @classmethod
-    def from_expr(cls, expr: Expr) -> IRModule:
-        """Make a module whose ``main`` is this function, or a function without parameters around ``expr``."""
-        return cls({"main": expr if isinstance(expr, Function) else Function([], expr)})
-
-    def __getitem__(self, name: str) -> Function:
-        return self.functions[name]
 
 
 def const(value: Any, dtype: str | None = None) -> Constant:
@@ -398,52 +347,16 @@ def structural_equal(lhs: Any, rhs: Any, map_free_vars: bool = False) -> bool:
     >>> relay.structural_equal(double("x"), double("y"))
     True
     """
-    if isinstance(lhs, _Printable) and isinstance(rhs, _Printable):
+    if isinstance(lhs, Printable) and isinstance(rhs, Printable):
         return bool(_structural_equal(lhs, rhs, map_free_vars))
     return bool(tvm_ffi.structural_equal(lhs, rhs, map_free_vars=map_free_vars))
 
 
 def structural_hash(node: Any, map_free_vars: bool = False) -> int:
     """Return a hash that agrees with :func:`structural_equal`."""
-    if isinstance(node, _Printable):
+    if isinstance(node, Printable):
         return int(_structural_hash(node, map_free_vars))
     return int(tvm_ffi.structural_hash(node, map_free_vars=map_free_vars))
-
-
-def operands(expr: Expr) -> list[Expr]:
-    """Return the expressions that one is made of: callee and operands, fields, branches, body; no parameters."""
-    if isinstance(expr, Call):
-        return [expr.op, *expr.args]
-    if isinstance(expr, Tuple):
-        return list(expr.fields)
-    if isinstance(expr, TupleGetItem):
-        return [expr.tuple]
-    if isinstance(expr, Let):
-        return [expr.value, expr.body]
-    if isinstance(expr, If):
-        return [expr.cond, expr.true_branch, expr.false_branch]
-    return [expr.body] if isinstance(expr, Function) else []
-
-
-def expressions(root: Expr) -> list[Expr]:
-    """Return every expression of a program once, operands ahead of what uses them.
-
-    Examples
-    --------
-    >>> from torch_tvm import relay
-    >>> x = relay.Var("x", relay.TensorType((2,), "float32"))
-    >>> [type(expr).__name__ for expr in relay.expressions(relay.Function([x], relay.exp(x)))]
-    ['Op', 'Var', 'Call', 'Function']
-    """
-    done: dict[Expr, None] = {}
-    stack = [root]
-    while stack:
-        missing = [operand for operand in reversed(operands(stack[-1])) if operand not in done]
-        if missing:
-            stack += missing
-        else:
-            done.setdefault(stack.pop())
-    return list(done)
 
 
 def save_json(node: Any) -> str:

@@ -6,7 +6,8 @@ import re
 
 import tvm_ffi
 
-from torch_tvm.relay.expr import Expr, Function, IRModule
+from torch_tvm.relay.adt import IRModule
+from torch_tvm.relay.expr import Expr, Function
 
 _parse = tvm_ffi.get_global_func("torch_tvm.relay.parse")
 
@@ -33,14 +34,14 @@ def parse(text: str, source_name: str | None = None) -> IRModule | Expr:
     Parameters
     ----------
     text
-        A module (``def @main...``), or one expression.
+        A module (``def @main...``, ``type List[A] {...}``), or one expression.
     source_name
         Give each expression a span in the source of this name.
 
     Returns
     -------
     IRModule or Expr
-        An expression if the text holds no ``def``.
+        An expression if the text holds no definition.
 
     Raises
     ------

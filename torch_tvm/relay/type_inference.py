@@ -10,45 +10,32 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from typing import Any
 
+from torch_tvm.relay.adt import Clause, Constructor, IRModule, Match, TypeData
 from torch_tvm.relay.expr import (
     Call,
     Constant,
     Expr,
     Function,
-    FuncType,
     GlobalVar,
     If,
-    IRModule,
     Let,
     Op,
-    Span,
-    TensorType,
+    RefCreate,
+    RefRead,
+    RefWrite,
     Tuple,
     TupleGetItem,
-    TupleType,
-    Type,
     Var,
     structural_equal,
 )
-from torch_tvm.relay.relations import RELATIONS, CallSite
+from torch_tvm.relay.kinds import definition_fault, kind_fault
+from torch_tvm.relay.operator_types import DeferredCalls, operator_type
+from torch_tvm.relay.pattern_types import Patterns
+from torch_tvm.relay.ty import FuncType, RefType, TensorType, TupleType, Type, TypeCall, TypeVar
+from torch_tvm.relay.type_closing import Closing
+from torch_tvm.relay.type_solver import TypeInferenceError, TypeSolver
 
 Visit = Generator[Expr, Expr, Expr]
-
-
-class TypeInferenceError(TypeError):
-    """A program whose types do not fit together.
-
-    Attributes
-    ----------
-    reason : str
-        What was expected and what came.
-    span : Span or None
-        Where in the source of the program.
-    """
-
-    def __init__(self, reason: str, span: Span | None = None) -> None:
-        super().__init__(reason + ("" if span is None else f" (at {span!r})"))
-        self.reason, self.span = reason, span
 
 
 def infer_type(node: Any) -> Any:
@@ -57,7 +44,7 @@ def infer_type(node: Any) -> Any:
     Parameters
     ----------
     node : Expr or IRModule
-        Parameters need type annotations; those of a function that is called where it stands do not.
+        Parameters need type annotations, unless the calls of the function tell their types.
 
     Returns
     -------
@@ -82,41 +69,12 @@ def infer_type(node: Any) -> Any:
     if isinstance(node, IRModule):
         return _Inference(node).module()
     if isinstance(node, Expr):
-        return _Inference(IRModule()).run(node)
+        return _Inference(IRModule()).closed(node)
     raise TypeError(f"infer_type: expected an expression or a module, got {type(node).__name__}")
 
 
 def _fail(expr: Expr, message: str) -> TypeInferenceError:
     return TypeInferenceError(message, expr.span)
-
-
-def _unify(a: Type, b: Type) -> Type | None:
-    """Return what both types allow ('?' allows any size), or None if they exclude each other."""
-    if isinstance(a, TensorType) and isinstance(b, TensorType):
-        sizes_a, sizes_b = list(a.shape), list(b.shape)
-        if a.dtype != b.dtype or len(sizes_a) != len(sizes_b):
-            return None
-        if sizes_a == sizes_b:
-            return a
-        if any(m != n and -1 not in (m, n) for m, n in zip(sizes_a, sizes_b, strict=True)):
-            return None
-        return TensorType([max(m, n) for m, n in zip(sizes_a, sizes_b, strict=True)], a.dtype)
-    if isinstance(a, TupleType) and isinstance(b, TupleType):
-        fields = _unify_all(a.fields, b.fields)
-        return None if fields is None else TupleType(fields)
-    if isinstance(a, FuncType) and isinstance(b, FuncType):
-        args = _unify_all(a.arg_types, b.arg_types)
-        result = _unify(a.ret_type, b.ret_type)
-        return None if args is None or result is None else FuncType(args, result)
-    return None
-
-
-def _unify_all(a: Iterable[Type], b: Iterable[Type]) -> list[Type] | None:
-    pairs_a, pairs_b = list(a), list(b)
-    if len(pairs_a) != len(pairs_b):
-        return None
-    unified = [_unify(x, y) for x, y in zip(pairs_a, pairs_b, strict=True)]
-    return None if None in unified else [ty for ty in unified if ty is not None]
 
 
 class _Unknown(Exception):
@@ -133,20 +91,49 @@ class _Inference:
         self.global_types: dict[str, FuncType | None] = {}  # None: being inferred
         self.expected_params: dict[Expr, list[Type]] = {}  # of functions that are called where they stand
         self.recursive: set[Expr] = set()  # variables of functions whose result is being inferred
+        self.types: dict[str, TypeData] = {str(k): v for k, v in module.type_definitions.items()}
+        self.solver = TypeSolver()
+        self.patterns = Patterns(self.types, self.solver, self.bind)
+        self.type_params: set[TypeVar] = set()  # of the functions that were seen
+        self.open_params: list[Var] = []  # without a type annotation
+        self.deferred = DeferredCalls(self.solver)
+
+    def share(self, other: _Inference) -> None:
+        """Work with the unknown types of another run."""
+        self.solver, self.type_params, self.deferred = other.solver, other.type_params, other.deferred
+        self.patterns = Patterns(self.types, self.solver, self.bind)
 
     def module(self) -> IRModule:
+        for data in self.types.values():
+            fault = definition_fault(data, self.types)
+            if fault is not None:
+                span = data.constructors[0].span if data.constructors else None
+                raise TypeInferenceError(fault, span)
         for name in self.source.functions:
             self.global_type(str(name))
-        return IRModule(self.functions)
+        return IRModule(self.functions, self.types)
+
+    def closed(self, root: Expr) -> Expr:
+        """Run over a program, and put what was found out later in place of types that were not known."""
+        typed = self.run(root)
+        if not self.solver.used:
+            return typed
+        self.deferred.solve()
+        for param in self.open_params:
+            if self.solver.is_unknown(self.type_of(self.done[param])):
+                raise _fail(param, f"parameter '%{param.name_hint}' has no type annotation")
+        self.deferred.check()
+        return Closing(self.solver).run(typed)
 
     def global_type(self, name: str) -> FuncType:
         if name not in self.global_types:
             if name not in self.source.functions:
                 raise TypeInferenceError(f"the module has no function '@{name}'")
             function = self.source.functions[name]
+            self.type_params.update(function.type_params)
             declared = self.declared_type(function)
             self.global_types[name] = declared
-            typed = self.run(function)
+            typed = self.closed(function)
             assert isinstance(typed, Function) and isinstance(typed.checked_type, FuncType)
             self.functions[name] = typed
             self.global_types[name] = typed.checked_type
@@ -186,6 +173,10 @@ class _Inference:
             Let: self.visit_let,
             If: self.visit_if,
             Function: self.visit_function,
+            Match: self.visit_match,
+            RefCreate: self.visit_ref_create,
+            RefRead: self.visit_ref_read,
+            RefWrite: self.visit_ref_write,
         }
         visitor: Any = visitors[type(expr)]
         visit: Visit = visitor(expr)
@@ -202,6 +193,7 @@ class _Inference:
         if isinstance(expr, Var):
             if expr.type_annotation is None:
                 raise _fail(expr, f"variable '%{expr.name_hint}' has no type annotation and is bound nowhere")
+            self.check_kind(expr.type_annotation, expr)
             expr.checked_type = expr.type_annotation
         elif isinstance(expr, Constant):
             ty = TensorType(expr.data.shape, str(expr.data.dtype))
@@ -209,6 +201,10 @@ class _Inference:
                 expr.checked_type = ty
         elif isinstance(expr, GlobalVar):
             expr.checked_type = self.global_type(expr.name_hint)
+        elif isinstance(expr, Constructor):
+            data, definition = self.patterns.definition_of(expr, expr.span)
+            result = TypeCall(data.header, data.type_vars)
+            expr.checked_type = FuncType(definition.inputs, result, data.type_vars)
         elif not isinstance(expr, Op):
             return None
         return expr
@@ -220,8 +216,11 @@ class _Inference:
         declared = known.type_annotation
         if declared is None:
             known = Var(var.name_hint, ty, var.span)
-        elif _unify(declared, ty) is None:
-            raise _fail(var, f"variable '%{var.name_hint}' is declared as {declared!r}, but gets {ty!r}")
+        else:
+            self.check_kind(declared, var)
+            if self.solver.unify(declared, ty) is None:
+                ty = self.solver.resolve(ty)
+                raise _fail(var, f"variable '%{var.name_hint}' is declared as {declared!r}, but gets {ty!r}")
         known.checked_type = known.type_annotation
         self.done[var] = known
         return known
@@ -230,10 +229,13 @@ class _Inference:
         args = []
         for arg in call.args:
             args.append((yield arg))
-        types = [self.type_of(arg) for arg in args]
+        types = [self.solver.resolve(self.type_of(arg)) for arg in args]
         if isinstance(call.op, Op):
             typed = call if _same(args, call.args) else Call(call.op, args, call.attrs, call.span)
-            typed.checked_type = self.operator_type(call, args, types)
+            if self.solver.used and any(map(self.solver.is_open, types)):
+                typed.checked_type = self.deferred.add(call, args, types)
+            else:
+                typed.checked_type = operator_type(call, args, types)
             return typed
         if isinstance(call.op, Function):
             self.expected_params[call.op] = types
@@ -244,31 +246,35 @@ class _Inference:
         typed.checked_type = self.result_type(call, function_type, types)
         return typed
 
-    def operator_type(self, call: Call, args: list[Expr], types: list[Type]) -> Type:
-        assert isinstance(call.op, Op)
-        name = str(call.op.name)
-        constants = [arg if isinstance(arg, Constant) else None for arg in args]
-        operands = ", ".join(map(repr, types))
-        try:
-            if name not in RELATIONS:
-                raise NotImplementedError("the operator has no type relation")
-            return RELATIONS[name](CallSite(name, types, call.attrs, constants))
-        except TypeError as error:
-            raise _fail(call, f"{name}({operands}): {error}") from error
-        except NotImplementedError as error:
-            where = "" if call.span is None else f" (at {call.span!r})"
-            raise NotImplementedError(f"{name}({operands}): {error}{where}") from error
+    def known(self, ty: Type) -> Type:
+        """Resolve a type whose form is asked for."""
+        if self.solver.is_unknown(ty):
+            self.deferred.solve()
+        return self.solver.resolve(ty)
+
+    def check_kind(self, ty: Type, expr: Expr) -> None:
+        if isinstance(ty, TensorType) or self.solver.is_open(ty):
+            return
+        fault = kind_fault(ty, self.types, self.type_params)
+        if fault is not None:
+            raise _fail(expr, fault)
 
     def result_type(self, call: Call, function_type: Type, types: list[Type]) -> Type:
+        function_type = self.solver.instantiate(self.known(function_type))
+        if self.solver.is_unknown(function_type):
+            function_type = (
+                self.solver.unify(function_type, FuncType(types, self.solver.fresh())) or function_type
+            )
         if not isinstance(function_type, FuncType):
             raise _fail(call, f"call: expected a function, got a value of type {function_type!r}")
         params = list(function_type.arg_types)
         if len(params) != len(types):
             raise _fail(call, f"call: expected {len(params)} arguments, got {len(types)}")
         for position, (param, ty) in enumerate(zip(params, types, strict=True)):
-            if _unify(param, ty) is None:
-                raise _fail(call, f"call: argument {position} must be {param!r}, got {ty!r}")
-        return function_type.ret_type
+            if self.solver.unify(param, ty) is None:
+                expected, got = self.solver.resolve(param), self.solver.resolve(ty)
+                raise _fail(call, f"call: argument {position} must be {expected!r}, got {got!r}")
+        return self.solver.resolve(function_type.ret_type)
 
     def visit_tuple(self, expr: Tuple) -> Visit:
         fields = []
@@ -280,7 +286,7 @@ class _Inference:
 
     def visit_item(self, item: TupleGetItem) -> Visit:
         source = yield item.tuple
-        ty = self.type_of(source)
+        ty = self.known(self.type_of(source))
         if not isinstance(ty, TupleType):
             raise _fail(item, f"field {item.index}: expected a tuple, got a value of type {ty!r}")
         if item.index >= len(ty.fields):
@@ -299,7 +305,7 @@ class _Inference:
             if isinstance(link.value, Function):
                 self.declare_recursive(link)
             value = yield link.value
-            bound.append((self.bind(link.var, self.type_of(value)), value))
+            bound.append((self.bind(link.var, self.solver.resolve(self.type_of(value))), value))
         body = yield chain[-1].body
         ty = self.type_of(body)
         for link, (var, value) in zip(reversed(chain), reversed(bound), strict=True):
@@ -314,12 +320,13 @@ class _Inference:
         params = [ty for ty in annotations if ty is not None]
         if function.ret_type is None or len(params) != len(annotations):
             return None
-        return FuncType(params, function.ret_type)
+        return FuncType(params, function.ret_type, function.type_params)
 
     def declare_recursive(self, let: Let) -> None:
         """Type the variable of a function before the function is visited, which may call it."""
         function = let.value
         assert isinstance(function, Function)
+        self.type_params.update(function.type_params)
         declared = let.var.type_annotation or self.declared_type(function)
         if declared is None:
             declared = self.recursive_type(let.var, function)
@@ -331,6 +338,7 @@ class _Inference:
         probe.functions, probe.global_types = self.functions, self.global_types
         probe.done = dict(self.done)
         probe.recursive = self.recursive | {var}
+        probe.share(self)
         probe.done[var] = Var(var.name_hint)  # no type: asking for it raises _Unknown
         try:
             return probe.type_of(probe.run(function))
@@ -341,26 +349,27 @@ class _Inference:
 
     def visit_if(self, branch: If) -> Visit:
         cond = yield branch.cond
-        ty = self.type_of(cond)
-        if not isinstance(ty, TensorType) or len(ty.shape) or str(ty.dtype) != "bool":
+        ty = self.known(self.type_of(cond))
+        scalar = self.solver.unify(ty, TensorType((), "bool"))
+        if not isinstance(scalar, TensorType):
             raise _fail(branch, f"if: expected a condition of type bool, got {ty!r}")
         if self.recursive:
-            return self.probe_branches(branch, cond)
+            return self.probe_sides([branch.true_branch, branch.false_branch])
         sides = []
         for side in (branch.true_branch, branch.false_branch):
             sides.append((yield side))
-        result = _unify(self.type_of(sides[0]), self.type_of(sides[1]))
+        result = self.solver.unify(self.type_of(sides[0]), self.type_of(sides[1]))
         if result is None:
-            types = f"{sides[0].checked_type!r} and {sides[1].checked_type!r}"
+            types = " and ".join(repr(self.solver.resolve(self.type_of(side))) for side in sides)
             raise _fail(branch, f"if: expected branches of one type, got {types}")
         before = [branch.cond, branch.true_branch, branch.false_branch]
         typed = branch if _same([cond, *sides], before) else If(cond, sides[0], sides[1], branch.span)
         typed.checked_type = result
         return typed
 
-    def probe_branches(self, branch: If, cond: Expr) -> Expr:
-        """While a recursive function's type is sought: take the branch that has one."""
-        for side in (branch.true_branch, branch.false_branch):
+    def probe_sides(self, sides: Iterable[Expr]) -> Expr:
+        """While a recursive function's type is sought: take the branch or clause that has one."""
+        for side in sides:
             try:
                 typed = self.run(side)
                 self.type_of(typed)
@@ -369,30 +378,91 @@ class _Inference:
                 continue
         raise _Unknown
 
+    def visit_match(self, match: Match) -> Visit:
+        data = yield match.data
+        ty = self.known(self.type_of(data))
+        patterns = [self.patterns.bind(clause.lhs, ty) for clause in match.clauses]
+        if self.recursive:
+            return self.probe_sides([clause.rhs for clause in match.clauses])
+        sides = []
+        result: Type = self.solver.fresh()
+        for clause in match.clauses:
+            side = yield clause.rhs
+            sides.append(side)
+            unified = self.solver.unify(result, self.type_of(side))
+            if unified is None:
+                types = f"{self.solver.resolve(result)!r} and {self.solver.resolve(self.type_of(side))!r}"
+                raise _fail(clause.rhs, f"match: expected clauses of one type, got {types}")
+            result = unified
+        if match.complete:
+            self.patterns.check_complete(match)
+        if self.solver.is_unknown(result):
+            raise _fail(match, "match: cannot infer the type, as there is no clause that has one")
+        clauses = [Clause(pattern, side) for pattern, side in zip(patterns, sides, strict=True)]
+        typed = Match(data, clauses, match.complete, match.span)
+        typed.checked_type = self.solver.resolve(result)
+        return typed
+
+    def visit_ref_create(self, create: RefCreate) -> Visit:
+        value = yield create.value
+        typed = create if value.same_as(create.value) else RefCreate(value, create.span)
+        typed.checked_type = RefType(self.type_of(value))
+        return typed
+
+    def visit_ref_read(self, read: RefRead) -> Visit:
+        ref = yield read.ref
+        typed = read if ref.same_as(read.ref) else RefRead(ref, read.span)
+        typed.checked_type = self.held_type(read, ref)
+        return typed
+
+    def visit_ref_write(self, write: RefWrite) -> Visit:
+        ref = yield write.ref
+        value = yield write.value
+        held, ty = self.held_type(write, ref), self.type_of(value)
+        if self.solver.unify(held, ty) is None:
+            types = f"{self.solver.resolve(held)!r}, got {self.solver.resolve(ty)!r}"
+            raise _fail(write, f"ref_write: expected a value of type {types}")
+        unchanged = ref.same_as(write.ref) and value.same_as(write.value)
+        typed = write if unchanged else RefWrite(ref, value, write.span)
+        typed.checked_type = TupleType([])
+        return typed
+
+    def held_type(self, expr: Expr, ref: Expr) -> Type:
+        ty = self.known(self.type_of(ref))
+        unified = self.solver.unify(ty, RefType(self.solver.fresh()))
+        if not isinstance(unified, RefType):
+            raise _fail(expr, f"expected a reference, got a value of type {ty!r}")
+        return unified.value
+
     def visit_function(self, function: Function) -> Visit:
         expected = self.expected_params.get(function, [])
+        self.type_params.update(function.type_params)
         params = []
         for position, param in enumerate(function.params):
             ty = param.type_annotation
             if ty is None and len(expected) == len(function.params):
                 ty = expected[position]
             if ty is None:
-                raise _fail(param, f"parameter '%{param.name_hint}' has no type annotation")
+                ty = self.solver.fresh()
+                self.open_params.append(param)
             params.append(self.bind(param, ty))
         body = yield function.body
-        result = self.type_of(body)
+        result = self.solver.instantiate(self.solver.resolve(self.type_of(body)))
         if function.ret_type is not None:
-            if _unify(function.ret_type, result) is None:
+            self.check_kind(function.ret_type, function)
+            if self.solver.unify(function.ret_type, result) is None:
+                result = self.solver.resolve(result)
                 raise _fail(
                     function, f"the function is declared to give {function.ret_type!r}, but gives {result!r}"
                 )
             result = function.ret_type
         unchanged = function.ret_type is not None and body.same_as(function.body)
         if not (unchanged and _same(params, function.params)):
-            typed = Function(params, body, result, function.attrs, function.span)
+            typed = Function(params, body, result, function.type_params, function.attrs, function.span)
         else:
             typed = function
-        typed.checked_type = FuncType([self.type_of(param) for param in params], result)
+        types = [self.type_of(param) for param in params]
+        typed.checked_type = FuncType(types, result, function.type_params)
         return typed
 
 

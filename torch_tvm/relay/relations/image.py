@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch_tvm.relay.expr import TensorType, Type
+from torch_tvm.relay.ty import TensorType, Type
 
 from .linear import by_letter, in_layout, spatial_axes
 from .registry import ANY, CallSite, relation

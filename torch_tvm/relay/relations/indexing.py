@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch_tvm.relay.expr import TensorType, Type
+from torch_tvm.relay.ty import TensorType, Type
 
 from .registry import ANY, CallSite, agree, broadcast, relation
 

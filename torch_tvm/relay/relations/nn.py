@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch_tvm.relay.expr import TensorType, TupleType, Type
+from torch_tvm.relay.ty import TensorType, TupleType, Type
 
 from .linear import by_letter, in_layout, padding_sums, per_axis, spatial_axes
 from .registry import ANY, CallSite, relation, times

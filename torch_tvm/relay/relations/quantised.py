@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch_tvm.relay.expr import TensorType, TupleType, Type
+from torch_tvm.relay.ty import TensorType, TupleType, Type
 
 from .linear import batch_matmul_shape, convolution_shape, dense_shape
 from .nn import pooled_shape

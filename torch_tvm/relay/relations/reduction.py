@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch_tvm.relay.expr import TensorType, TupleType, Type
+from torch_tvm.relay.ty import TensorType, TupleType, Type
 
 from .registry import CallSite, agree, relation, times
 

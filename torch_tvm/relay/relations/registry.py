@@ -8,7 +8,8 @@ from typing import Any
 
 import tvm_ffi
 
-from torch_tvm.relay.expr import BoxInt, Constant, TensorType, TupleType, Type
+from torch_tvm.relay.expr import BoxInt, Constant
+from torch_tvm.relay.ty import TensorType, TupleType, Type
 
 ANY = -1  # a size that is not known before run time, '?' in text
 

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from torch_tvm.relay.expr import TensorType, TupleType, Type
+from torch_tvm.relay.ty import TensorType, TupleType, Type
 
 from .registry import ANY, CallSite, agree, broadcast, relation, times
 
