@@ -150,7 +150,7 @@ def test_relax_of_lstm_is_built_by_tvm(options: dict[str, Any]) -> None:
 def test_composite_of_another_compiler_is_taken_as_what_it_says() -> None:
     def foreign(x: relay.Expr) -> relay.Expr:
         inner = relay.Var("x", relay.TensorType([3], "float32"))
-        function = relay.Function([inner], relay.multiply(inner, inner), None, {"Composite": "dnnl.square"})
+        function = relay.Function([inner], relay.multiply(inner, inner), attrs={"Composite": "dnnl.square"})
         return relay.Call(function, [x])
 
     torch.library.define("composite_test::square", "(Tensor x) -> Tensor", tags=())

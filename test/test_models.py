@@ -21,7 +21,8 @@ from benchmarks.models.mobilenet import MobileNetV2
 from benchmarks.models.resnet import BasicBlock, Bottleneck, ResNet
 from benchmarks.models.vgg import VGG
 from torch_tvm import relay
-from torch_tvm.compiler.pipeline import lower_function
+from torch_tvm.compile_process import PROCESS
+from torch_tvm.runtime import Plan
 
 TOLERANCE = 1e-5  # largest difference from eager, as part of eager's largest output
 
@@ -147,7 +148,22 @@ def test_parameter_counts() -> None:
             assert sum(p.numel() for p in MODELS[name].build().parameters()) == count, name
 
 
-def test_one_group_and_every_batch(network: tuple[nn.Module, Case]) -> None:
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """Give the plans that come from the process that compiles."""
+    found: list[Plan] = []
+    real = PROCESS.compile
+
+    def compile(*arguments: object) -> Plan:
+        found.append(real(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(PROCESS, "compile", compile)
+    return found
+
+
+def test_one_group_and_every_batch(network: tuple[nn.Module, Case], plans: list[Plan]) -> None:
+    """With little more memory than what lives at once."""
     model, case = network
     traced = torch.jit.trace(model, case.make_input(case.batches[0]), check_trace=False)
     with torch_tvm.enabled(strict=True, compile_process=True):
@@ -162,6 +178,9 @@ def test_one_group_and_every_batch(network: tuple[nn.Module, Case]) -> None:
     compiled = len(set(case.batches))
     hits = len(case.batches) - compiled
     assert (stats["compiled"], stats["cache_hits"], stats["fallbacks"]) == (compiled, hits, 0)
+    assert len(plans) == compiled
+    for plan in plans:
+        assert 0 < plan.info["live_bytes"] <= plan.arena_bytes <= 1.3 * plan.info["live_bytes"]
 
 
 def test_relay_text_reads_back(network: tuple[nn.Module, Case]) -> None:
@@ -196,22 +215,3 @@ def test_weights_of_a_network_change() -> None:
     with torch_tvm.enabled(strict=True):
         assert_near(traced(x), model(x))
     assert torch_tvm.stats()["compiled"] == 1
-
-
-def test_memory_is_little_more_than_what_lives_at_once(
-    network: tuple[nn.Module, Case], compiler: Callable[[Callable[..., object]], None]
-) -> None:
-    model, case = network
-    x = case.make_input(1)
-    found: list[tuple[int, int]] = []
-
-    def lower(_: object, *arguments: object) -> None:
-        description = lower_function(*arguments).description  # type: ignore[arg-type]
-        found.append((description.sizes["arena_bytes"], description.info["live_bytes"]))
-        raise ValueError("memory is all that is asked for")
-
-    compiler(lower)
-    torch_tvm.clear_cache()
-    torch.jit.trace(model, x, check_trace=False)(x)
-    ((arena, live),) = found
-    assert 0 < live <= arena <= 1.3 * live
