@@ -194,20 +194,16 @@ Matrices Factorised(Context& ctx, const Matrices& a) {
     const Matrices column = first.With(first.values / Sqrt(pivot), left.rows, 1);
     std::vector<Expr> parts = {column.values.expr};
     if (step > 0) parts.insert(parts.begin(), ctx.Full(0, {a.batch, step, 1}, a.values.dtype));
-    columns.push_back(parts.size() == 1 ? parts[0] : ctx.Concatenate(parts, 1));
+    columns.push_back(ctx.Concatenate(parts, 1));
     if (left.rows == 1) break;
     const Matrices below = column.With(column.Rows(1, left.rows), left.rows - 1, 1);
     const Term rest(ctx, ctx.Slice(left.Rows(1, left.rows).expr, 2, 1, left.rows), a.values.dtype);
     left = a.With(rest - below.values * below.Transposed().values, below.rows, below.rows);
   }
-  const auto joined = [&](const std::vector<Expr>& parts) {
-    return parts.size() == 1 ? parts[0] : ctx.Concatenate(parts, 2);
-  };
-  const Term all_pivots(ctx, joined(pivots), a.values.dtype);
+  const Term all_pivots(ctx, ctx.Concatenate(pivots, 2), a.values.dtype);
   const Term usable = (all_pivots > 0) & Test("isfinite", all_pivots);
   ctx.RefuseIf((!usable).expr, "a matrix that is not positive-definite");
-  const Expr all = joined(columns);
-  return a.With({ctx, all, a.values.dtype}, a.rows, a.columns);
+  return a.With({ctx, ctx.Concatenate(columns, 2), a.values.dtype}, a.rows, a.columns);
 }
 
 Results Cholesky(Context& ctx) {

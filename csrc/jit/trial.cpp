@@ -1,7 +1,5 @@
 #include "jit/trial.h"
 
-#include <vector>
-
 namespace torch_tvm::jit {
 namespace {
 

@@ -302,12 +302,8 @@ def _tiles(w: Conv2d, s: Schedule, columns: tir.Index) -> Iterator[_Tile]:
         every += shape.count
     low, high = columns * every // s.column_blocks, (columns + 1) * every // s.column_blocks
     per_row = (every + (s.column_blocks - 1)) // s.column_blocks
-    number: tir.Index = 0
-    for shape in shapes:
-        from_tile, to_tile = (tir.clamp_index(end - number, 0, shape.count) for end in (low, high))
-        with tir.loop_between(from_tile, to_tile) as i:
-            yield _Tile(shape, shape.at(i), number + i - low, per_row)
-        number += shape.count
+    for group, i, number in tir.loops_between([shape.count for shape in shapes], low, high):
+        yield _Tile(shapes[group], shapes[group].at(i), number - low, per_row)
 
 
 def _flat_input_shape(w: Conv2d) -> tuple[int, int, int]:

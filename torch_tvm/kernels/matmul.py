@@ -330,14 +330,11 @@ class Product:
         tiles = sum(count for count, _ in sizes)
         low, high = block * tiles // s.row_blocks, (block + 1) * tiles // s.row_blocks
         parts = memory_of_parts(w.k, (s.rows, s.width), w.dtype)
-        first_tile = first_row = 0
-        for count, rows in sizes:
-            with tir.loop_between(
-                tir.clamp_index(low - first_tile, 0, count), tir.clamp_index(high - first_tile, 0, count)
-            ) as i:
-                load = functools.partial(vectors, first_tile + i)
-                self._tile(batch, first_row + i * rows, rows, panel, columns, load, parts)
-            first_tile += count
+        first_row = 0
+        for group, i, tile in tir.loops_between([count for count, _ in sizes], low, high):
+            count, rows = sizes[group]
+            load = functools.partial(vectors, tile)
+            self._tile(batch, first_row + i * rows, rows, panel, columns, load, parts)
             first_row += count * rows
 
     def _any_rows(
@@ -360,15 +357,12 @@ class Product:
         share = (w.k * s.vectors + count - 1) // T.max(count, 1) if s.prefetch else 0
         share = tir.materialise(share, "int32", 1) if s.prefetch else 0
         low, high = block * count // s.row_blocks, (block + 1) * count // s.row_blocks
-        number = 0
-        for group in tiles:
+        for place, i, tile in tir.loops_between([group.count for group in tiles], low, high):
+            group = tiles[place]
             # As many tiles as vectors, or two of the schedule's height, prefetch all of a panel.
             lines = -(-s.vectors // 2) if group.size == s.rows else s.vectors
-            ends = (tir.clamp_index(end - number, 0, group.count) for end in (low, high))
-            with tir.loop_between(*ends) as i:
-                vectors = functools.partial(load, number + i, share=share, lines=lines)
-                self._tile(batch, group.at(i), group.size, panel, columns, vectors, parts)
-            number += group.count
+            vectors = functools.partial(load, tile, share=share, lines=lines)
+            self._tile(batch, group.at(i), group.size, panel, columns, vectors, parts)
 
     def _right_operand(
         self, batch: Mapping[str, tir.Index], panel: tir.Index, columns: int | None

@@ -346,6 +346,19 @@ def clamp_index(index: Index, low: int, high: Size) -> Index:
     return T.min(T.max(index, low), high)
 
 
+def loops_between(counts: Sequence[Size], low: Index, high: Index) -> Iterator[tuple[int, Index, Index]]:
+    """Emit a loop for each group of items over those of them that are numbers `low` to `high` of all groups.
+
+    Yields the group, the number of the item in it and among all.
+    """
+    first: Index = 0
+    for group, count in enumerate(counts):
+        begin, end = (clamp_index(edge - first, 0, count) for edge in (low, high))
+        with loop_between(begin, end) as i:
+            yield group, i, first + i
+        first = first + count
+
+
 def unravel(index: Index, shape: Sequence[int]) -> list[Index]:
     """Return the position in `shape` of element number `index` in row-major order."""
     position: list[Index] = []

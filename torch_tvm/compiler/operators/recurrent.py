@@ -73,12 +73,13 @@ def _legalize(builder: relax.BlockBuilder, node: relax.Call) -> relax.Expr:
         function = builder.add_func(_with_root(kernel), str(kernel.attrs["global_symbol"]))
         return builder.emit(relax.call_tir(function, relax.Tuple(list(args)), types))
 
+    operands = packed_operands(workload, schedule)
     packed = [
         launch(recurrence.build_pack(form, f"pack_{workload.cell}"), node.args[own], [form.shape])
-        for form, own in packed_operands(workload, schedule)
+        for form, own in operands
     ]
     outputs = [[int(size) for size in field.shape.values] for field in node.ty.fields]
-    sequence = node.args[: 3 if workload.has_cell_state else 2]
+    sequence = node.args[: operands[0][1].start]
     every = launch(
         recurrence.build(workload, schedule, host_target(), workload.cell),
         [*sequence, *packed],
