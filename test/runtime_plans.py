@@ -10,7 +10,7 @@ import tvm
 import tvm_ffi
 from tvm import te
 
-from torch_tvm.runtime import Buffer, Plan, Step
+from torch_tvm.runtime import ALIGNMENT, Buffer, PackedPart, Plan, Step
 
 Shape = Sequence[int]
 
@@ -105,8 +105,13 @@ def doubled_weight(shape: Shape) -> Plan:
         num_weights=2,
         num_outputs=1,
         arena_bytes=bytes_of(shape, "float32"),
-        packed_bytes=bytes_of(shape, "float32"),
+        packed_parts=[PackedPart(f"double {shape}", [0], 0, aligned(bytes_of(shape, "float32")), [0])],
     )
+
+
+def aligned(size: int) -> int:
+    """Round up to what packed parts are multiples of."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def bytes_of(shape: Shape, dtype: str) -> int:

@@ -19,7 +19,6 @@ from torch_tvm.compiler.memory import (
     live_bytes,
     overwrite_dying_inputs,
     plan_arena,
-    plan_packed,
 )
 
 
@@ -148,12 +147,6 @@ def test_chain_needs_two_buffers() -> None:
     chain = [_launch([], storages[0])]
     chain += [_launch([a], b) for a, b in itertools.pairwise(storages)]
     assert plan_arena(chain) == 2 * 640
-
-
-def test_packed_buffers_all_stay() -> None:
-    storages = [Storage("packed", bytes=100) for _ in range(3)]
-    assert plan_packed([_launch([], s) for s in storages]) == 3 * 128
-    assert [s.offset for s in storages] == [0, 128, 256]
 
 
 def test_memory_that_nobody_wrote() -> None:

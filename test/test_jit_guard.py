@@ -38,7 +38,7 @@ def slow_plans(compiler: Callable[[Callable[..., Any]], None]) -> list[bool]:
                 time.sleep(SLEEP)
 
         sleep = Step("sleep", tvm_ffi.convert(pause), [])
-        fields = ("constants", "num_inputs", "num_weights", "num_outputs", "arena_bytes", "packed_bytes")
+        fields = ("constants", "num_inputs", "num_weights", "num_outputs", "arena_bytes", "packed_parts")
         return Plan(
             plan.name,
             plan.buffers,

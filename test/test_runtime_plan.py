@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tvm_ffi
 
-from torch_tvm.runtime import Buffer, Plan, Step
+from torch_tvm.runtime import Buffer, PackedPart, Plan, Step
 
 A = Buffer("input", [4], "float32", index=0)
 Y = Buffer("output", [4], "float32", index=0)
@@ -60,7 +60,17 @@ def test_buffer_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
     [
         (Buffer("arena", [17], "float32"), {"arena_bytes": 64}, "takes bytes 0 to 68, but arena_bytes is 64"),
         (Buffer("arena", [1], "float32", offset=64), {"arena_bytes": 64}, "takes bytes 64 to 68"),
-        (Buffer("packed", [17], "float32"), {"packed_bytes": 64}, "but packed_bytes is 64"),
+        (
+            Buffer("packed", [17], "float32"),
+            {"packed_parts": [PackedPart("p", [], 0, 64, [])]},
+            "takes bytes 0 to 68, but the end of its packed part is 64",
+        ),
+        (Buffer("packed", [1], "float32"), {}, "takes bytes 0 to 4, but the end of its packed part is 0"),
+        (
+            Buffer("packed", [17], "float32", offset=64),
+            {"packed_parts": [PackedPart("p", [], 0, 128, []), PackedPart("q", [], 128, 64, [])]},
+            "takes bytes 64 to 132, but the end of its packed part is 128",
+        ),
         (Buffer("input", [1], "float32", index=1), {}, "is input 1, but the plan has 1"),
         (Buffer("output", [1], "float32", index=1), {}, "is output 1, but the plan has 1"),
         (Buffer("weight", [1], "float32", index=0), {}, "is weight 0, but the plan has 0"),
@@ -75,6 +85,28 @@ def test_buffer_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
 def test_buffer_outside_the_plan(buffer: Buffer, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plan([A, Y, buffer], [0, 2, 1], **fields)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            [PackedPart("p", [], 64, 64, [])],
+            "a packed part begins at byte 64, but the one before it ends at 0",
+        ),
+        ([PackedPart("p", [1], 0, 64, [])], "a packed part names weight 1, but the plan has 1"),
+        ([PackedPart("p", [0], 0, 64, [-1])], "a packed part names packing step -1, but the plan has 0"),
+    ],
+)
+def test_part_outside_the_plan(parts: list[PackedPart], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan([A, Y], [0, 1], packed_parts=parts, num_weights=1)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(32, 64), (0, 100), (0, 0), (-64, 64)])
+def test_part_that_cannot_be(offset: int, size: int) -> None:
+    with pytest.raises(ValueError, match=f"got {size} bytes at {offset}"):
+        PackedPart("p", [], offset, size, [])
 
 
 def test_step_with_unknown_buffer() -> None:

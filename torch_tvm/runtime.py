@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import tvm_ffi
@@ -19,6 +19,9 @@ from torch_tvm.arrays import from_numpy
 
 if TYPE_CHECKING:
     import torch
+
+#: The arguments of a `PackedPart`.
+PartDescription: TypeAlias = tuple[str, Sequence[int], int, int, Sequence[int]]
 
 #: Offsets into the arena and the packed block are multiples of this (bytes).
 ALIGNMENT = 64
@@ -102,6 +105,49 @@ class Step(tvm_ffi.Object):
         self.__ffi_init__(name, function, list(args), list(scalars))
 
 
+@c_class("torch_tvm.runtime.PackedPart", init=False)
+class PackedPart(tvm_ffi.Object):
+    """A piece of the packed block, which all plans share that want the same of the same weights.
+
+    Parameters
+    ----------
+    key
+        What makes it: parts of equal keys, made of equal weights, have equal bytes.
+    weights
+        Numbers of the weights that it is made of, in an order that belongs to the key.
+    offset, bytes
+        Where it lies in the packed block; multiples of 64.
+    steps
+        Numbers of the packing steps that make it, rising.
+
+    Raises
+    ------
+    ValueError
+        If the offset or the size cannot be.
+
+    Examples
+    --------
+    >>> from torch_tvm.runtime import PackedPart
+    >>> PackedPart("doubled", [0], 0, 128, [0]).bytes
+    128
+    """
+
+    key: str
+    weights: Sequence[int]
+    offset: int
+    bytes: int
+    steps: Sequence[int]
+
+    if TYPE_CHECKING:
+
+        def __ffi_init__(self, *fields: Any) -> None: ...
+
+    def __init__(
+        self, key: str, weights: Sequence[int], offset: int, bytes: int, steps: Sequence[int]
+    ) -> None:
+        self.__ffi_init__(key, list(weights), offset, bytes, list(steps))
+
+
 @c_class("torch_tvm.runtime.Plan", init=False)
 class Plan(tvm_ffi.Object):
     """What a signature was compiled to: kernels in order, and the buffers they read and write.
@@ -117,11 +163,13 @@ class Plan(tvm_ffi.Object):
     num_inputs, num_weights, num_outputs
         How many tensors a call brings and gives.
     packing_steps
-        Kernels that run once per binding; they read weights and constants and write packed buffers.
+        Kernels that run once for what is packed; they read weights and constants and write packed buffers.
+    packed_parts
+        The packed block, one part behind the other.
     constants
         Tensors that do not depend on the weights.
-    arena_bytes, packed_bytes, packing_arena_bytes
-        Sizes of the call's arena, of the binding's packed block and of the arena that packing steps see.
+    arena_bytes, packing_arena_bytes
+        Sizes of the call's arena and of the arena that packing steps see.
     info
         What the compiler wants to remember (figures, texts); the executor does not read it.
 
@@ -143,12 +191,12 @@ class Plan(tvm_ffi.Object):
     buffers: Sequence[Buffer]
     steps: Sequence[Step]
     packing_steps: Sequence[Step]
+    packed_parts: Sequence[PackedPart]
     constants: Sequence[tvm_ffi.Tensor]
     num_inputs: int
     num_weights: int
     num_outputs: int
     arena_bytes: int
-    packed_bytes: int
     packing_arena_bytes: int
     info: Mapping[str, Any]
 
@@ -166,9 +214,9 @@ class Plan(tvm_ffi.Object):
         num_outputs: int,
         num_weights: int = 0,
         packing_steps: Sequence[Step] = (),
+        packed_parts: Sequence[PackedPart] = (),
         constants: Sequence[Any] = (),
         arena_bytes: int = 0,
-        packed_bytes: int = 0,
         packing_arena_bytes: int = 0,
         info: Mapping[str, Any] | None = None,
     ) -> None:
@@ -177,15 +225,20 @@ class Plan(tvm_ffi.Object):
             list(buffers),
             list(steps),
             list(packing_steps),
+            list(packed_parts),
             list(constants),
             num_inputs,
             num_weights,
             num_outputs,
             arena_bytes,
-            packed_bytes,
             packing_arena_bytes,
             dict(info or {}),
         )
+
+    @property
+    def packed_bytes(self) -> int:
+        """Size of the packed block."""
+        return sum(part.bytes for part in self.packed_parts)
 
 
 @dataclass(frozen=True)
@@ -200,11 +253,12 @@ class PlanDescription:
         The arguments of each `Buffer`: kind, shape, dtype, index, offset.
     steps, packing_steps
         The name of each kernel call's function, and its arguments' numbers in `buffers`.
+    packed_parts
+        The arguments of each `PackedPart`.
     constants
         Tensors that do not depend on the weights.
     sizes
-        ``num_inputs``, ``num_weights``, ``num_outputs``, ``arena_bytes``, ``packed_bytes`` and
-        ``packing_arena_bytes`` of the `Plan`.
+        ``num_inputs``, ``num_weights``, ``num_outputs``, ``arena_bytes`` and ``packing_arena_bytes`` of the `Plan`.
     info
         That of the `Plan`.
     """
@@ -213,6 +267,7 @@ class PlanDescription:
     buffers: Sequence[tuple[str, tuple[int, ...], str, int, int]]
     steps: Sequence[tuple[str, Sequence[int]]]
     packing_steps: Sequence[tuple[str, Sequence[int]]]
+    packed_parts: Sequence[PartDescription]
     constants: Sequence[np.ndarray]
     sizes: Mapping[str, int]
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -231,6 +286,7 @@ class PlanDescription:
             ],
             made(self.steps),
             packing_steps=made(self.packing_steps),
+            packed_parts=[PackedPart(*part) for part in self.packed_parts],
             constants=[from_numpy(np.ascontiguousarray(constant)) for constant in self.constants],
             info=self.info,
             **self.sizes,

@@ -14,7 +14,7 @@ import tvm_ffi
 from tvm_ffi.dataclasses import c_class
 
 from torch_tvm.arrays import from_numpy
-from torch_tvm.runtime import Plan, Step
+from torch_tvm.runtime import PackedPart, PartDescription, Plan, Step
 
 #: A size as an expression of the dimensions, as csrc/runtime/extent.h reads it: a sum of products. The number of terms,
 #: then of each term its factor, the number of its atoms and these. An atom is the number of a dimension, or -1, a
@@ -106,7 +106,7 @@ class SymbolicPlan(tvm_ffi.Object):
 
     Parameters
     ----------
-    name, packing_steps, constants, num_inputs, num_weights, num_outputs, packed_bytes, packing_arena_bytes, info
+    name, packing_steps, packed_parts, constants, num_inputs, num_weights, num_outputs, packing_arena_bytes, info
         As of `torch_tvm.runtime.Plan`.
     bounds
         Least and largest value of each dimension.
@@ -132,6 +132,7 @@ class SymbolicPlan(tvm_ffi.Object):
     memory: Sequence[Memory]
     steps: Sequence[Step]
     packing_steps: Sequence[Step]
+    packed_parts: Sequence[PackedPart]
     sizes: Sequence[ExtentCode]
     info: Mapping[str, Any]
 
@@ -154,8 +155,8 @@ class SymbolicPlan(tvm_ffi.Object):
         num_outputs: int,
         num_weights: int = 0,
         packing_steps: Sequence[Step] = (),
+        packed_parts: Sequence[PackedPart] = (),
         constants: Sequence[Any] = (),
-        packed_bytes: int = 0,
         packing_arena_bytes: int = 0,
         sizes: Sequence[ExtentCode] = (),
         info: Mapping[str, Any] | None = None,
@@ -168,11 +169,11 @@ class SymbolicPlan(tvm_ffi.Object):
             list(memory),
             list(steps),
             list(packing_steps),
+            list(packed_parts),
             list(constants),
             num_inputs,
             num_weights,
             num_outputs,
-            packed_bytes,
             packing_arena_bytes,
             [list(size) for size in sizes],
             dict(info or {}),
@@ -195,8 +196,10 @@ class SymbolicPlanDescription:
         The arguments of each `Memory`.
     steps, packing_steps
         The name of each kernel call's function, its arguments' numbers in `buffers` and the dimensions that it takes.
+    packed_parts
+        The arguments of each `PackedPart`.
     counts
-        ``num_inputs``, ``num_weights``, ``num_outputs``, ``packed_bytes`` and ``packing_arena_bytes``.
+        ``num_inputs``, ``num_weights``, ``num_outputs`` and ``packing_arena_bytes``.
     sizes
         The codes of all sizes in the Relay function.
     """
@@ -207,6 +210,7 @@ class SymbolicPlanDescription:
     memory: Sequence[tuple[ExtentCode, int, int]]
     steps: Sequence[tuple[str, Sequence[int], Sequence[int]]]
     packing_steps: Sequence[tuple[str, Sequence[int], Sequence[int]]]
+    packed_parts: Sequence[PartDescription]
     constants: Sequence[np.ndarray]
     counts: Mapping[str, int]
     sizes: Sequence[ExtentCode]
@@ -228,6 +232,7 @@ class SymbolicPlanDescription:
             [Memory(*each) for each in self.memory],
             made(self.steps),
             packing_steps=made(self.packing_steps),
+            packed_parts=[PackedPart(*part) for part in self.packed_parts],
             constants=[from_numpy(np.ascontiguousarray(constant)) for constant in self.constants],
             sizes=self.sizes,
             info=self.info,

@@ -23,7 +23,7 @@ class TORCH_TVM_API Stats {
   std::atomic<int64_t> compiled{0};      // plans built
   std::atomic<int64_t> cache_hits{0};    // calls served by a plan that was there
   std::atomic<int64_t> fallbacks{0};     // calls run by the interpreter
-  std::atomic<int64_t> packed{0};        // bindings packed
+  std::atomic<int64_t> packed{0};        // bindings that packed something
   std::atomic<int64_t> packed_bytes{0};  // held now
   std::atomic<int64_t> compile_nanoseconds{0};
 

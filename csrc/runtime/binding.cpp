@@ -5,10 +5,12 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <set>
 #include <unordered_set>
 #include <utility>
 
 #include "core/stats.h"
+#include "runtime/arena.h"
 
 namespace torch_tvm::runtime {
 namespace {
@@ -16,11 +18,6 @@ namespace {
 // Dead weights give their memory back within this many calls of a thread; a sweep costs about 1 us
 // per 100 weights.
 constexpr uint32_t kCallsPerSweep = 4096;
-
-template <typename T>
-c10::weak_intrusive_ptr<T> Weak(T* target) {
-  return c10::weak_intrusive_ptr<T>(c10::intrusive_ptr<T>::unsafe_reclaim_from_nonowning(target));
-}
 
 // Every cache of the process, for SweepBindings.
 class Registry {
@@ -52,69 +49,56 @@ class Registry {
 
 }  // namespace
 
-WeightIdentity::WeightIdentity(const c10::TensorImpl* weight)
-    : impl_(weight),
-      storage_(weight->unsafe_storage().unsafeGetStorageImpl()),
-      data_(storage_->data()),
-      offset_(weight->storage_offset()),
-      version_(VersionOf(weight)),
-      dtype_(weight->dtype()),
-      rank_(static_cast<uint16_t>(weight->sizes().size())),
-      few_{} {
-  const c10::IntArrayRef sizes = weight->sizes(), strides = weight->strides();
-  if (rank_ <= kInlineRank) {
-    std::copy(sizes.begin(), sizes.end(), few_);
-    std::copy(strides.begin(), strides.end(), few_ + kInlineRank);
-  } else {
-    many_sizes_ = sizes.vec();
-    many_strides_ = strides.vec();
-  }
-}
-
-WeakWeight::WeakWeight(c10::TensorImpl* weight)
-    : tensor(Weak(weight)), storage(Weak(weight->unsafe_storage().unsafeGetStorageImpl())) {}
-
 Binding::Binding(std::shared_ptr<const Program> program, BorrowedTensors weights)
     : program_(std::move(program)), tensors_(program_->tensors()) {
-  const PlanObj& plan = program_->plan();
   // Before packing, so that a write during it shows as a change.
   identities_.reserve(weights.size());
   for (c10::TensorImpl* weight : weights) {
     identities_.emplace_back(weight);
     weak_.emplace_back(weight);
   }
-  if (plan.packed_bytes > 0) packed_ = Block(plan.packed_bytes);
-  addresses_ = Addresses(weights);
+  PackedStore& store = PackedStore::Get();
+  parts_ = store.Find(program_->plan(), weights);
+  const std::vector<size_t> missing = store.AddMissing(program_->plan(), identities_, &parts_);
+  AddAddresses(weights);
   Program::Fill(program_->binding_sources(), addresses_, tensors_.data());
-  if (!plan.packing_steps.empty()) {
-    const Arena arena(plan.packing_arena_bytes);
-    std::vector<DLTensor> tensors = tensors_;
-    std::vector<char*> slots(1 + plan.num_inputs + plan.num_outputs, nullptr);
-    slots[0] = arena.data();
-    Program::Fill(program_->call_sources(), slots, tensors.data());
-    program_->RunPackingSteps(tensors.data());
+  if (!missing.empty()) {
+    Pack(missing);
+    store.Publish(program_->plan(), parts_, missing);
   }
-  bytes_ += plan.packed_bytes;
-  if (bytes_ == 0) return;
-  Stats::Get().packed += 1;
-  Stats::Get().packed_bytes += bytes_;
+  if (!missing.empty() || copied_bytes_ > 0) ++Stats::Get().packed;
+  Stats::Get().packed_bytes += copied_bytes_;
 }
 
-Binding::~Binding() { Stats::Get().packed_bytes -= bytes_; }
+Binding::~Binding() { Stats::Get().packed_bytes -= copied_bytes_; }
 
-std::vector<char*> Binding::Addresses(BorrowedTensors weights) {
+void Binding::AddAddresses(BorrowedTensors weights) {
   const at::AutoDispatchBelowADInplaceOrView plain;
-  std::vector<char*> addresses = {packed_.data()};
+  for (const auto& part : parts_) addresses_.push_back(part->data());
   for (c10::TensorImpl* impl : weights) {
     at::Tensor weight(Borrow(impl));
     if (!weight.is_contiguous() || !IsAligned(weight.const_data_ptr())) {
       weight = weight.clone(at::MemoryFormat::Contiguous);
-      bytes_ += static_cast<int64_t>(weight.nbytes());
+      copied_bytes_ += static_cast<int64_t>(weight.nbytes());
       copies_.push_back(weight);
     }
-    addresses.push_back(static_cast<char*>(const_cast<void*>(weight.const_data_ptr())));
+    addresses_.push_back(static_cast<char*>(const_cast<void*>(weight.const_data_ptr())));
   }
-  return addresses;
+}
+
+// Packs these parts. Others are read by calls meanwhile: no step that makes one of them runs.
+void Binding::Pack(const std::vector<size_t>& missing) {
+  const PlanObj& plan = program_->plan();
+  std::set<int64_t> steps;
+  for (const size_t part : missing) {
+    steps.insert(plan.packed_parts[part]->steps.begin(), plan.packed_parts[part]->steps.end());
+  }
+  const Arena arena(plan.packing_arena_bytes);
+  std::vector<DLTensor> tensors = tensors_;
+  std::vector<char*> slots(1 + plan.num_inputs + plan.num_outputs, nullptr);
+  slots[0] = arena.data();
+  Program::Fill(program_->call_sources(), slots, tensors.data());
+  for (const int64_t step : steps) program_->RunPackingStep(step, tensors.data());
 }
 
 bool Binding::Matches(BorrowedTensors weights) const {

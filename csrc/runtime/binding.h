@@ -1,103 +1,24 @@
 // The weights that one call brings, and what was packed from them.
 #pragma once
 
-#include <c10/core/TensorImpl.h>
-#include <c10/util/ArrayRef.h>
-
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "core/api.h"
-#include "runtime/arena.h"
+#include "runtime/packed_store.h"
 #include "runtime/program.h"
 #include "runtime/strides.h"
+#include "runtime/weight_identity.h"
 
 namespace torch_tvm::runtime {
-
-// Tensors of a caller, borrowed for the time of a call: taken off the interpreter's stack, 100
-// weights cost no reference counts.
-using BorrowedTensors = c10::ArrayRef<c10::TensorImpl*>;
-
-// What tells a weight from another, and from itself after a change. In-place writes raise the
-// version; `.data =` leaves it and changes storage or geometry. An inference tensor has no version:
-// it counts as unchanged. Laid out for the check of every call: 2 cache lines, read in order.
-class WeightIdentity {
- public:
-  explicit WeightIdentity(const c10::TensorImpl* weight);
-
-  bool Matches(const c10::TensorImpl* weight) const {
-    return weight == impl_ && weight->unsafe_storage().unsafeGetStorageImpl() == storage_ &&
-           storage_->data() == data_ && VersionOf(weight) == version_ &&
-           weight->storage_offset() == offset_ && weight->dtype() == dtype_ &&
-           HasGeometryOf(weight);
-  }
-  bool IsTensor(const c10::TensorImpl* weight) const { return weight == impl_; }
-
- private:
-  static constexpr size_t kInlineRank = 5;
-
-  static uint32_t VersionOf(const c10::TensorImpl* weight) {
-    const c10::VariableVersion& version = weight->version_counter();
-    return version.enabled() ? version.current_version() : 0;
-  }
-
-  // Loops of known length: 4 ns a weight less than one of unknown length.
-  template <size_t rank>
-  bool HasGeometry(const int64_t* sizes, const int64_t* strides) const {
-    int64_t different = 0;
-    for (size_t i = 0; i < rank; ++i) {
-      different |= (sizes[i] ^ few_[i]) | (strides[i] ^ few_[kInlineRank + i]);
-    }
-    return different == 0;
-  }
-
-  bool HasGeometryOf(const c10::TensorImpl* weight) const {
-    const c10::IntArrayRef sizes = weight->sizes(), strides = weight->strides();
-    if (sizes.size() != rank_) return false;
-    switch (rank_) {
-      case 0:
-        return true;
-      case 1:
-        return HasGeometry<1>(sizes.data(), strides.data());
-      case 2:
-        return HasGeometry<2>(sizes.data(), strides.data());
-      case 3:
-        return HasGeometry<3>(sizes.data(), strides.data());
-      case 4:
-        return HasGeometry<4>(sizes.data(), strides.data());
-      case 5:
-        return HasGeometry<5>(sizes.data(), strides.data());
-      default:
-        return sizes == many_sizes_ && strides == many_strides_;
-    }
-  }
-
-  const c10::TensorImpl* impl_;
-  const c10::StorageImpl* storage_;
-  const void* data_;
-  int64_t offset_;
-  uint32_t version_;
-  caffe2::TypeMeta dtype_;
-  uint16_t rank_;
-  int64_t few_[2 * kInlineRank];  // sizes, then strides
-  std::vector<int64_t> many_sizes_, many_strides_;
-};
-
-// Keeps the addresses of a weight from being used again, and its memory not.
-struct WeakWeight {
-  c10::weak_intrusive_ptr<c10::TensorImpl> tensor;
-  c10::weak_intrusive_ptr<c10::StorageImpl> storage;
-
-  explicit WeakWeight(c10::TensorImpl* weight);
-  bool Died() const { return tensor.expired() || storage.expired(); }
-};
 
 // Immutable; any number of calls use one at once.
 class Binding {
  public:
-  // Runs the packing steps. Weights that are not contiguous or not aligned are copied.
+  // Packs what no other binding has packed of these weights. Weights that are not contiguous or not
+  // aligned are copied.
   Binding(std::shared_ptr<const Program> program, BorrowedTensors weights);
   ~Binding();
   Binding(const Binding&) = delete;
@@ -117,16 +38,17 @@ class Binding {
   const std::vector<char*>& addresses() const { return addresses_; }
 
  private:
-  std::vector<char*> Addresses(BorrowedTensors weights);
+  void AddAddresses(BorrowedTensors weights);
+  void Pack(const std::vector<size_t>& missing);
 
   std::shared_ptr<const Program> program_;
   std::vector<WeightIdentity> identities_;
   std::vector<WeakWeight> weak_;
   std::vector<at::Tensor> copies_;
-  Block packed_;
+  std::vector<PackedStore::Pointer> parts_;  // of the plan's packed block
   std::vector<char*> addresses_;
   std::vector<DLTensor> tensors_;
-  int64_t bytes_ = 0;
+  int64_t copied_bytes_ = 0;
 };
 
 // The bindings of one plan: one for each set of weights alive that calls it (deep copies and

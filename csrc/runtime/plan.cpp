@@ -2,6 +2,7 @@
 
 #include <tvm/ffi/reflection/registry.h>
 
+#include <algorithm>
 #include <array>
 #include <sstream>
 #include <string_view>
@@ -70,6 +71,7 @@ class PlanChecker {
 
   void Check() {
     CheckSizes();
+    CheckParts();
     for (int64_t i = 0; i < static_cast<int64_t>(plan_.buffers.size()); ++i) CheckBuffer(i);
     for (const Step& step : plan_.packing_steps) CheckStep(step, /*packing=*/true);
     for (const Step& step : plan_.steps) CheckStep(step, /*packing=*/false);
@@ -84,12 +86,11 @@ class PlanChecker {
   std::string Where() const { return "Plan \"" + std::string(plan_.name) + "\": "; }
 
   void CheckSizes() const {
-    const std::array<std::pair<const char*, int64_t>, 6> sizes = {{
+    const std::array<std::pair<const char*, int64_t>, 5> sizes = {{
         {"num_inputs", plan_.num_inputs},
         {"num_weights", plan_.num_weights},
         {"num_outputs", plan_.num_outputs},
         {"arena_bytes", plan_.arena_bytes},
-        {"packed_bytes", plan_.packed_bytes},
         {"packing_arena_bytes", plan_.packing_arena_bytes},
     }};
     for (const auto& [name, value] : sizes) {
@@ -106,6 +107,36 @@ class PlanChecker {
     }
   }
 
+  void CheckParts() const {
+    int64_t end = 0;
+    for (const PackedPart& part : plan_.packed_parts) {
+      if (part->offset != end) {
+        TVM_FFI_THROW(ValueError) << Where() << "a packed part begins at byte " << part->offset
+                                  << ", but the one before it ends at " << end;
+      }
+      end = part->end();
+      for (const int64_t weight : part->weights) {
+        CheckNumber(weight, plan_.num_weights, "weight");
+      }
+      for (const int64_t step : part->steps) {
+        CheckNumber(step, static_cast<int64_t>(plan_.packing_steps.size()), "packing step");
+      }
+    }
+  }
+
+  void CheckNumber(int64_t number, int64_t count, const char* what) const {
+    if (number >= 0 && number < count) return;
+    TVM_FFI_THROW(ValueError) << Where() << "a packed part names " << what << " " << number
+                              << ", but the plan has " << count;
+  }
+
+  void CheckIsInPart(int64_t buffer) const {
+    const BufferObj* b = plan_.buffers[buffer].get();
+    const size_t number = plan_.PartAt(b->offset);
+    CheckFits(buffer, number < plan_.packed_parts.size() ? plan_.packed_parts[number]->end() : 0,
+              "the end of its packed part");
+  }
+
   void CheckIndex(int64_t buffer, int64_t count, const char* what) const {
     const int64_t index = plan_.buffers[buffer]->index;
     if (index >= count) {
@@ -114,11 +145,11 @@ class PlanChecker {
     }
   }
 
-  void CheckFits(int64_t buffer, int64_t limit, const char* block) const {
+  void CheckFits(int64_t buffer, int64_t limit, const char* what) const {
     const BufferObj* b = plan_.buffers[buffer].get();
     if (b->bytes > limit || b->offset > limit - b->bytes) {
       TVM_FFI_THROW(ValueError) << Where() << "buffer " << buffer << " takes bytes " << b->offset
-                                << " to " << b->offset + b->bytes << ", but " << block << " is "
+                                << " to " << b->offset + b->bytes << ", but " << what << " is "
                                 << limit;
     }
   }
@@ -132,7 +163,7 @@ class PlanChecker {
       case BufferKind::kWeight:
         return CheckIndex(i, plan_.num_weights, "weight");
       case BufferKind::kPacked:
-        return CheckFits(i, plan_.packed_bytes, "packed_bytes");
+        return CheckIsInPart(i);
       case BufferKind::kConstant: {
         CheckIndex(i, static_cast<int64_t>(plan_.constants.size()), "constant");
         const BufferObj* buffer = plan_.buffers[i].get();
@@ -221,21 +252,41 @@ StepObj::StepObj(ffi::String name, ffi::Function function, ffi::Array<int64_t> a
   }
 }
 
+PackedPartObj::PackedPartObj(ffi::String key, ffi::Array<int64_t> weights, int64_t offset,
+                             int64_t bytes, ffi::Array<int64_t> steps)
+    : key(std::move(key)),
+      weights(std::move(weights)),
+      offset(offset),
+      bytes(bytes),
+      steps(std::move(steps)) {
+  if (offset < 0 || bytes <= 0 || offset % kAlignment != 0 || bytes % kAlignment != 0) {
+    TVM_FFI_THROW(ValueError) << "PackedPart must be bytes between multiples of " << kAlignment
+                              << ", got " << bytes << " bytes at " << offset;
+  }
+}
+
+size_t PlanObj::PartAt(int64_t offset) const {
+  const auto behind =
+      std::upper_bound(packed_parts.begin(), packed_parts.end(), offset,
+                       [](int64_t value, const PackedPart& part) { return value < part->end(); });
+  return behind - packed_parts.begin();
+}
+
 PlanObj::PlanObj(ffi::String name, ffi::Array<Buffer> buffers, ffi::Array<Step> steps,
-                 ffi::Array<Step> packing_steps, ffi::Array<ffi::Tensor> constants,
-                 int64_t num_inputs, int64_t num_weights, int64_t num_outputs, int64_t arena_bytes,
-                 int64_t packed_bytes, int64_t packing_arena_bytes,
+                 ffi::Array<Step> packing_steps, ffi::Array<PackedPart> packed_parts,
+                 ffi::Array<ffi::Tensor> constants, int64_t num_inputs, int64_t num_weights,
+                 int64_t num_outputs, int64_t arena_bytes, int64_t packing_arena_bytes,
                  ffi::Map<ffi::String, ffi::Any> info)
     : name(std::move(name)),
       buffers(std::move(buffers)),
       steps(std::move(steps)),
       packing_steps(std::move(packing_steps)),
+      packed_parts(std::move(packed_parts)),
       constants(std::move(constants)),
       num_inputs(num_inputs),
       num_weights(num_weights),
       num_outputs(num_outputs),
       arena_bytes(arena_bytes),
-      packed_bytes(packed_bytes),
       packing_arena_bytes(packing_arena_bytes),
       info(std::move(info)) {
   PlanChecker(*this).Check();
@@ -255,20 +306,27 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def_ro("function", &StepObj::function)
       .def_ro("args", &StepObj::args)
       .def_ro("scalars", &StepObj::scalars);
+  refl::ObjectDef<PackedPartObj>()
+      .def(refl::init<ffi::String, ffi::Array<int64_t>, int64_t, int64_t, ffi::Array<int64_t>>())
+      .def_ro("key", &PackedPartObj::key)
+      .def_ro("weights", &PackedPartObj::weights)
+      .def_ro("offset", &PackedPartObj::offset)
+      .def_ro("bytes", &PackedPartObj::bytes)
+      .def_ro("steps", &PackedPartObj::steps);
   refl::ObjectDef<PlanObj>()
       .def(refl::init<ffi::String, ffi::Array<Buffer>, ffi::Array<Step>, ffi::Array<Step>,
-                      ffi::Array<ffi::Tensor>, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
-                      ffi::Map<ffi::String, ffi::Any>>())
+                      ffi::Array<PackedPart>, ffi::Array<ffi::Tensor>, int64_t, int64_t, int64_t,
+                      int64_t, int64_t, ffi::Map<ffi::String, ffi::Any>>())
       .def_ro("name", &PlanObj::name)
       .def_ro("buffers", &PlanObj::buffers)
       .def_ro("steps", &PlanObj::steps)
       .def_ro("packing_steps", &PlanObj::packing_steps)
+      .def_ro("packed_parts", &PlanObj::packed_parts)
       .def_ro("constants", &PlanObj::constants)
       .def_ro("num_inputs", &PlanObj::num_inputs)
       .def_ro("num_weights", &PlanObj::num_weights)
       .def_ro("num_outputs", &PlanObj::num_outputs)
       .def_ro("arena_bytes", &PlanObj::arena_bytes)
-      .def_ro("packed_bytes", &PlanObj::packed_bytes)
       .def_ro("packing_arena_bytes", &PlanObj::packing_arena_bytes)
       .def_ro("info", &PlanObj::info);
 }

@@ -68,27 +68,56 @@ class Step : public ffi::ObjectRef {
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Step, ffi::ObjectRef, StepObj);
 };
 
+// A piece of the packed block that all plans share which want the same of the same weights.
+class PackedPartObj : public ffi::Object {
+ public:
+  ffi::String key;              // what makes it: equal keys and equal weights give equal bytes
+  ffi::Array<int64_t> weights;  // that it is made of
+  int64_t offset, bytes;        // in the packed block; multiples of kAlignment
+  ffi::Array<int64_t> steps;    // the packing steps that make it, rising
+
+  PackedPartObj(ffi::String key, ffi::Array<int64_t> weights, int64_t offset, int64_t bytes,
+                ffi::Array<int64_t> steps);
+
+  int64_t end() const { return offset + bytes; }
+
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.runtime.PackedPart", PackedPartObj, ffi::Object);
+};
+
+class PackedPart : public ffi::ObjectRef {
+ public:
+  explicit PackedPart(ffi::ObjectPtr<PackedPartObj> node) : ffi::ObjectRef(std::move(node)) {}
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(PackedPart, ffi::ObjectRef, PackedPartObj);
+};
+
 class PlanObj : public ffi::Object {
  public:
   ffi::String name;
   ffi::Array<Buffer> buffers;
   ffi::Array<Step> steps;  // every call
-  ffi::Array<Step>
-      packing_steps;  // once per binding: read weights and constants, write packed buffers
+  // Once for what is packed: read weights and constants, write packed buffers.
+  ffi::Array<Step> packing_steps;
+  ffi::Array<PackedPart> packed_parts;  // one behind the other, all of the packed block
   ffi::Array<ffi::Tensor> constants;
   int64_t num_inputs;
   int64_t num_weights;
   int64_t num_outputs;
   int64_t arena_bytes;
-  int64_t packed_bytes;
   int64_t packing_arena_bytes;  // what "arena" means to packing_steps
   ffi::Map<ffi::String, ffi::Any> info;
 
   // Throws ValueError naming the buffer or the step that cannot be run.
   PlanObj(ffi::String name, ffi::Array<Buffer> buffers, ffi::Array<Step> steps,
-          ffi::Array<Step> packing_steps, ffi::Array<ffi::Tensor> constants, int64_t num_inputs,
-          int64_t num_weights, int64_t num_outputs, int64_t arena_bytes, int64_t packed_bytes,
-          int64_t packing_arena_bytes, ffi::Map<ffi::String, ffi::Any> info);
+          ffi::Array<Step> packing_steps, ffi::Array<PackedPart> packed_parts,
+          ffi::Array<ffi::Tensor> constants, int64_t num_inputs, int64_t num_weights,
+          int64_t num_outputs, int64_t arena_bytes, int64_t packing_arena_bytes,
+          ffi::Map<ffi::String, ffi::Any> info);
+
+  int64_t packed_bytes() const {
+    return packed_parts.empty() ? 0 : packed_parts[packed_parts.size() - 1]->end();
+  }
+  // The number of the part that has a byte of the packed block.
+  size_t PartAt(int64_t offset) const;
 
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.runtime.Plan", PlanObj, ffi::Object);
 };

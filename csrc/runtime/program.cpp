@@ -79,12 +79,17 @@ void Program::AddTensor(const Buffer& buffer) {
 
 void Program::AddSource(int64_t tensor, const Buffer& buffer) {
   switch (buffer->place) {
-    case BufferKind::kPacked:
-      binding_sources_.push_back({tensor, 0, buffer->offset});
+    case BufferKind::kPacked: {
+      const auto part = static_cast<int64_t>(plan_->PartAt(buffer->offset));
+      binding_sources_.push_back(
+          {tensor, part, buffer->offset - plan_->packed_parts[part]->offset});
       break;
-    case BufferKind::kWeight:
-      binding_sources_.push_back({tensor, 1 + buffer->index, 0});
+    }
+    case BufferKind::kWeight: {
+      const auto parts = static_cast<int64_t>(plan_->packed_parts.size());
+      binding_sources_.push_back({tensor, parts + buffer->index, 0});
       break;
+    }
     case BufferKind::kArena:
       call_sources_.push_back({tensor, 0, buffer->offset});
       break;
@@ -107,8 +112,8 @@ void Program::Fill(const std::vector<AddressSource>& sources, c10::ArrayRef<char
   }
 }
 
-void Program::RunPackingSteps(DLTensor* tensors) const {
-  for (const Call& call : packing_steps_) Invoke(call, tensors);
+void Program::RunPackingStep(int64_t number, DLTensor* tensors) const {
+  Invoke(packing_steps_[number], tensors);
 }
 
 void Program::RunSteps(DLTensor* tensors, bool timed) const {

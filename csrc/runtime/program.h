@@ -30,7 +30,7 @@ class Program {
   // One DLTensor per plan buffer; only those of kind constant have an address.
   const std::vector<DLTensor>& tensors() const { return tensors_; }
 
-  // Slots of a binding: the packed block, then the weights.
+  // Slots of a binding: the packed parts, then the weights.
   const std::vector<AddressSource>& binding_sources() const { return binding_sources_; }
   // Slots of a call: its arena, then inputs, then outputs. Packing steps know the arena only.
   const std::vector<AddressSource>& call_sources() const { return call_sources_; }
@@ -40,7 +40,7 @@ class Program {
 
   // Calls kernels in order; a kernel that throws becomes a c10::Error with its name. `timed` shows
   // each to the profiler and adds its time to the statistics.
-  void RunPackingSteps(DLTensor* tensors) const;
+  void RunPackingStep(int64_t number, DLTensor* tensors) const;
   void RunSteps(DLTensor* tensors, bool timed) const;
 
  private:

@@ -87,13 +87,12 @@ MemoryObj::MemoryObj(ExtentCode bytes, int64_t first, int64_t last)
   }
 }
 
-SymbolicPlanObj::SymbolicPlanObj(ffi::String name, ffi::Array<int64_t> least,
-                                 ffi::Array<int64_t> most, ffi::Array<SymbolicBuffer> buffers,
-                                 ffi::Array<Memory> memory, ffi::Array<Step> steps,
-                                 ffi::Array<Step> packing_steps, ffi::Array<ffi::Tensor> constants,
-                                 int64_t num_inputs, int64_t num_weights, int64_t num_outputs,
-                                 int64_t packed_bytes, int64_t packing_arena_bytes,
-                                 ffi::Array<ExtentCode> sizes, ffi::Map<ffi::String, ffi::Any> info)
+SymbolicPlanObj::SymbolicPlanObj(
+    ffi::String name, ffi::Array<int64_t> least, ffi::Array<int64_t> most,
+    ffi::Array<SymbolicBuffer> buffers, ffi::Array<Memory> memory, ffi::Array<Step> steps,
+    ffi::Array<Step> packing_steps, ffi::Array<PackedPart> packed_parts,
+    ffi::Array<ffi::Tensor> constants, int64_t num_inputs, int64_t num_weights, int64_t num_outputs,
+    int64_t packing_arena_bytes, ffi::Array<ExtentCode> sizes, ffi::Map<ffi::String, ffi::Any> info)
     : name(std::move(name)),
       least(std::move(least)),
       most(std::move(most)),
@@ -101,11 +100,11 @@ SymbolicPlanObj::SymbolicPlanObj(ffi::String name, ffi::Array<int64_t> least,
       memory(std::move(memory)),
       steps(std::move(steps)),
       packing_steps(std::move(packing_steps)),
+      packed_parts(std::move(packed_parts)),
       constants(std::move(constants)),
       num_inputs(num_inputs),
       num_weights(num_weights),
       num_outputs(num_outputs),
-      packed_bytes(packed_bytes),
       packing_arena_bytes(packing_arena_bytes),
       sizes(std::move(sizes)),
       info(std::move(info)) {
@@ -212,9 +211,9 @@ Plan SymbolicPlanObj::At(c10::ArrayRef<int64_t> values) const {
     called.push_back(
         Step(ffi::make_object<StepObj>(step->name, step->function, step->args, scalars)));
   }
-  return Plan(ffi::make_object<PlanObj>(name, placed, called, packing_steps, constants, num_inputs,
-                                        num_weights, num_outputs, arena_bytes, packed_bytes,
-                                        packing_arena_bytes, info));
+  return Plan(ffi::make_object<PlanObj>(name, placed, called, packing_steps, packed_parts,
+                                        constants, num_inputs, num_weights, num_outputs,
+                                        arena_bytes, packing_arena_bytes, info));
 }
 
 TVM_FFI_STATIC_INIT_BLOCK() {
@@ -235,8 +234,9 @@ TVM_FFI_STATIC_INIT_BLOCK() {
   refl::ObjectDef<SymbolicPlanObj>()
       .def(refl::init<ffi::String, ffi::Array<int64_t>, ffi::Array<int64_t>,
                       ffi::Array<SymbolicBuffer>, ffi::Array<Memory>, ffi::Array<Step>,
-                      ffi::Array<Step>, ffi::Array<ffi::Tensor>, int64_t, int64_t, int64_t, int64_t,
-                      int64_t, ffi::Array<ExtentCode>, ffi::Map<ffi::String, ffi::Any>>())
+                      ffi::Array<Step>, ffi::Array<PackedPart>, ffi::Array<ffi::Tensor>, int64_t,
+                      int64_t, int64_t, int64_t, ffi::Array<ExtentCode>,
+                      ffi::Map<ffi::String, ffi::Any>>())
       .def_ro("name", &SymbolicPlanObj::name)
       .def_ro("least", &SymbolicPlanObj::least)
       .def_ro("most", &SymbolicPlanObj::most)
@@ -244,6 +244,7 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def_ro("memory", &SymbolicPlanObj::memory)
       .def_ro("steps", &SymbolicPlanObj::steps)
       .def_ro("packing_steps", &SymbolicPlanObj::packing_steps)
+      .def_ro("packed_parts", &SymbolicPlanObj::packed_parts)
       .def_ro("sizes", &SymbolicPlanObj::sizes)
       .def_ro("info", &SymbolicPlanObj::info)
       .def("at", [](const SymbolicPlanObj* plan, const ffi::Array<int64_t>& values) {

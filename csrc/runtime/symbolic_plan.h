@@ -64,9 +64,10 @@ class SymbolicPlanObj : public ffi::Object {
   ffi::Array<Memory> memory;
   ffi::Array<Step> steps;  // `scalars` are numbers of dimensions
   ffi::Array<Step> packing_steps;
+  ffi::Array<PackedPart> packed_parts;
   ffi::Array<ffi::Tensor> constants;
   int64_t num_inputs, num_weights, num_outputs;
-  int64_t packed_bytes, packing_arena_bytes;
+  int64_t packing_arena_bytes;
   ffi::Array<ExtentCode> sizes;  // of the Relay function that was compiled: see relay/skeleton.h
   ffi::Map<ffi::String, ffi::Any> info;
 
@@ -74,9 +75,10 @@ class SymbolicPlanObj : public ffi::Object {
   SymbolicPlanObj(ffi::String name, ffi::Array<int64_t> least, ffi::Array<int64_t> most,
                   ffi::Array<SymbolicBuffer> buffers, ffi::Array<Memory> memory,
                   ffi::Array<Step> steps, ffi::Array<Step> packing_steps,
-                  ffi::Array<ffi::Tensor> constants, int64_t num_inputs, int64_t num_weights,
-                  int64_t num_outputs, int64_t packed_bytes, int64_t packing_arena_bytes,
-                  ffi::Array<ExtentCode> sizes, ffi::Map<ffi::String, ffi::Any> info);
+                  ffi::Array<PackedPart> packed_parts, ffi::Array<ffi::Tensor> constants,
+                  int64_t num_inputs, int64_t num_weights, int64_t num_outputs,
+                  int64_t packing_arena_bytes, ffi::Array<ExtentCode> sizes,
+                  ffi::Map<ffi::String, ffi::Any> info);
 
   // The plan for values of the dimensions; throws ValueError if one is out of its bounds.
   TORCH_TVM_API Plan At(c10::ArrayRef<int64_t> values) const;

@@ -142,10 +142,12 @@ def launch_convolution(
     schedule = lowerer.choose(conv_algorithm.choose, workload, lowerer.target, lowerer.threads, algorithms)
     packed = lowerer.packed(
         pack_name,
-        (workload.weight_shape, workload.groups, schedule),
+        (workload.weight_shape, workload.groups, schedule.packing),
         [weights],
         conv_algorithm.packed_shape(workload, schedule),
-        partial(conv_algorithm.build_pack, workload=workload, schedule=schedule, target=lowerer.target),
+        partial(
+            conv_algorithm.build_pack, workload=workload, schedule=schedule.packing, target=lowerer.target
+        ),
         packing=group.root.args[1].weight_only,
     )
     lowerer.launch_anchor(

@@ -45,7 +45,7 @@ def _packed(
     shapes = pointwise_depthwise.packed_shapes(workload, schedule)
     builds = pointwise_depthwise.build_packs(workload, schedule, lowerer.target)
     matrix = Argument(pointwise.storage, row.b.shape, pointwise.dtype)
-    keys = ("pack_matmul", (row.b, row.n, schedule.product)), ("pack_depthwise", (depthwise.shape,))
+    keys = ("pack_matmul", (row.b, row.n, schedule.product.packing)), ("pack_depthwise", (depthwise.shape,))
     return [
         lowerer.packed(name, key, [weight], shape, build, packing=True)
         for (name, key), weight, shape, build in zip(keys, (matrix, depthwise), shapes, builds, strict=True)

@@ -109,10 +109,10 @@ def launch_product(
     if workload.packed:
         b = lowerer.packed(
             pack_name,
-            (workload.b, workload.n, schedule),
+            (workload.b, workload.n, schedule.packing),
             [b],
             matmul.packed_shape(workload, schedule),
-            partial(matmul.build_pack, workload=workload, schedule=schedule, target=lowerer.target),
+            partial(matmul.build_pack, workload=workload, schedule=schedule.packing, target=lowerer.target),
             packing=True,
         )
     lowerer.launch_anchor(

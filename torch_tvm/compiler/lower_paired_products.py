@@ -27,10 +27,10 @@ def _lower(lowerer: Lowerer, group: Group) -> None:
     schedule = lowerer.choose(paired_matmul.default_schedule, workload, lowerer.target, lowerer.threads)
     packed = lowerer.packed(
         "pack_paired_matmul",
-        (workload.b, schedule),
+        (workload.b, schedule.packing),
         [b0, b1],
         paired_matmul.packed_shape(workload, schedule),
-        partial(paired_matmul.build_pack, workload=workload, schedule=schedule),
+        partial(paired_matmul.build_pack, workload=workload, schedule=schedule.packing),
         packing=True,
     )
 

@@ -10,7 +10,8 @@ from .launch import Launch, Storage
 ALIGNMENT = 64
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """Return the bytes that something takes with what is left free behind it."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
@@ -30,7 +31,7 @@ def live_bytes(launches: Sequence[Launch], kind: str = "arena") -> int:
     spans = lifetimes(launches, kind)
     return max(
         (
-            sum(_aligned(storage.bytes) for storage, (first, last) in spans.items() if first <= time <= last)
+            sum(aligned(storage.bytes) for storage, (first, last) in spans.items() if first <= time <= last)
             for time in range(len(launches))
         ),
         default=0,
@@ -95,7 +96,7 @@ def plan_arena(launches: Sequence[Launch]) -> int:
 
 
 def _reach(offsets: Mapping[Storage, int]) -> int:
-    return max((offset + _aligned(storage.bytes) for storage, offset in offsets.items()), default=0)
+    return max((offset + aligned(storage.bytes) for storage, offset in offsets.items()), default=0)
 
 
 def _place(storages: Iterable[Storage], spans: Mapping[Storage, tuple[int, int]]) -> dict[Storage, int]:
@@ -106,17 +107,8 @@ def _place(storages: Iterable[Storage], spans: Mapping[Storage, tuple[int, int]]
         alive = [other for other in offsets if spans[other][0] <= last and spans[other][1] >= first]
         offset = 0
         for other in sorted(alive, key=offsets.__getitem__):
-            if offset + _aligned(storage.bytes) <= offsets[other]:
+            if offset + aligned(storage.bytes) <= offsets[other]:
                 break
-            offset = max(offset, offsets[other] + _aligned(other.bytes))
+            offset = max(offset, offsets[other] + aligned(other.bytes))
         offsets[storage] = offset
     return offsets
-
-
-def plan_packed(launches: Sequence[Launch]) -> int:
-    """Give every "packed" storage its offset, one after the other; return the block's size."""
-    total = 0
-    for storage in lifetimes(launches, "packed"):
-        storage.offset = total
-        total += _aligned(storage.bytes)
-    return total

@@ -17,7 +17,8 @@ from torch_tvm.kernels.target import CpuTarget
 from torch_tvm.kernels.tir import DIMS
 
 from .launch import Argument, Kernel, Launch
-from .memory import live_bytes, overwrite_dying_inputs, plan_arena, plan_packed
+from .memory import live_bytes, overwrite_dying_inputs, plan_arena
+from .packed_parts import plan_packed
 
 
 def name_kernels(launches: Sequence[Launch]) -> dict[Kernel, str]:
@@ -106,10 +107,10 @@ def _describe(
         "num_inputs": counts[0],
         "num_weights": counts[1],
         "num_outputs": counts[2],
-        "packed_bytes": plan_packed(packing),
         "packing_arena_bytes": plan_arena(packing),
         "arena_bytes": plan_arena(steps),
     }
+    packed_parts = plan_packed(packing, constants, target)
     buffers = _Buffers()
 
     def step(launch: Launch) -> tuple[str, list[int]]:
@@ -118,6 +119,7 @@ def _describe(
     return runtime.PlanDescription(
         name=name,
         packing_steps=[step(launch) for launch in packing],
+        packed_parts=packed_parts,
         steps=[step(launch) for launch in steps],
         buffers=buffers.buffers,
         constants=constants,

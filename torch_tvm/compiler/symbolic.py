@@ -22,7 +22,8 @@ from .choices import Choices
 from .fit import Fitter, known_of_fewer
 from .generalise import generalise_launches, same_constants
 from .launch import Argument, Kernel, Launch
-from .memory import lifetimes, plan_arena, plan_packed
+from .memory import lifetimes, plan_arena
+from .packed_parts import plan_packed
 from .pipeline import Program, Stages, lower_to_launches
 from .plan import build_kernels, kernel_info, move_to_packed, name_kernels, scalars_of
 from .relay_to_relax import Orders
@@ -204,13 +205,15 @@ def _make_plan(
     writer = _Writer(names, kernels, functions)
     spans = lifetimes(steps, "arena")
     counts = dict(zip(("num_inputs", "num_weights", "num_outputs"), first.counts, strict=True))
-    counts |= {"packed_bytes": plan_packed(packing), "packing_arena_bytes": plan_arena(packing)}
+    counts["packing_arena_bytes"] = plan_arena(packing)
+    packed_parts = plan_packed(packing, constants, first.target)
     packing_steps = [writer.step(launch) for launch in packing]
     writer.memory = {storage: number for number, storage in enumerate(spans)}
     description = SymbolicPlanDescription(
         name=name,
         bounds=bounds,
         packing_steps=packing_steps,
+        packed_parts=packed_parts,
         steps=[writer.step(launch) for launch in steps],
         memory=[(writer.code(storage.bytes), *span) for storage, span in spans.items()],
         buffers=list(writer.buffers),

@@ -67,6 +67,13 @@ class Schedule:
         """Filters of a panel."""
         return self.vectors * self.lanes
 
+    @property
+    def packing(self) -> Schedule:
+        """All that packing depends on: schedules with an equal one want the weights in the same form."""
+        if self.across_groups:
+            return Schedule(1, 1, 1, across_groups=True)
+        return Schedule(1, self.vectors, self.lanes, parallel=self.parallel)
+
     def block_height(self, workload: Conv2d) -> Size:
         """Rows of the output that a task computes at most."""
         return -(-workload.out_rows // self.row_blocks)

@@ -89,6 +89,11 @@ class Schedule:
         """Columns of a panel."""
         return self.vectors * self.lanes
 
+    @property
+    def packing(self) -> Schedule:
+        """All that packing depends on: schedules with an equal one want the right operand in the same form."""
+        return Schedule(1, self.vectors, self.lanes, self.right, parallel=self.parallel)
+
 
 def default_schedule(workload: Matmul, target: CpuTarget, threads: int = 1, multiple: int = 1) -> Schedule:
     """Choose tiles that fit the registers and waste least, and tasks that keep `threads` threads busy.

@@ -216,7 +216,7 @@ def build_packs(
     """Return what builds the kernels (weight, packed) of both convolutions."""
     row = workload.row_product
     return (
-        partial(matmul.build_pack, workload=row, schedule=schedule.product, target=target),
+        partial(matmul.build_pack, workload=row, schedule=schedule.product.packing, target=target),
         partial(depthwise.build_pack, w=workload.depthwise),
     )
 

@@ -81,6 +81,11 @@ class Schedule:
         """Elements of a vector."""
         return self.product.lanes
 
+    @property
+    def packing(self) -> Schedule:
+        """All that packing depends on: schedules with an equal one want the weights in the same form."""
+        return Schedule(self.tile, 1, self.product.packing)
+
 
 @functools.cache
 def matrices(tile: int) -> toom_cook.ToomCook:
