@@ -63,13 +63,13 @@ def test_weights_are_packed_once_for_all_sizes_and_again_when_they_change() -> N
     traced = run_sizes(model, lambda n: (torch.randn(3, n, 20),), lengths(20))
     stats = torch_tvm.stats()
     assert stats["compiled"] == STATIC + 1
-    assert stats["packed"] == STATIC + 1
+    assert stats["packed"] <= STATIC, "the plan for all sizes shares what is packed with the others"
     with torch.no_grad(), torch_tvm.enabled(max_static_signatures=STATIC, min_group_size=1):
         model[0].weight.mul_(2)
         for n in (95, 96, 97):
             x = torch.randn(3, n, 20)
             same(traced(x), model(x))
-    assert torch_tvm.stats()["packed"] == STATIC + 2
+    assert torch_tvm.stats()["packed"] == stats["packed"] + 1
 
 
 def test_two_dimensions_of_a_transformer_encoder() -> None:
@@ -137,7 +137,7 @@ def test_recurrent_networks_of_many_lengths() -> None:
         stats = torch_tvm.stats()
         assert (stats["compiled"], stats["fallbacks"]) == (STATIC + 1, 0)
         assert stats["symbolic"]["refusals"] == {}
-        assert stats["packed"] == STATIC + 1
+        assert stats["packed"] <= STATIC
 
 
 def substitution(size: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,9 @@ double Ratio(const Trial::Round& round) {
 }  // namespace
 
 bool Trial::Begin() {
-  if (state_.load(std::memory_order_relaxed) != State::kOpen) return false;
+  State seen = state_.load(std::memory_order_relaxed);
+  if (seen == State::kNew) state_.compare_exchange_strong(seen, State::kOpen);
+  if (seen != State::kOpen) return false;
   State open = State::kOpen;
   return state_.compare_exchange_strong(open, State::kBusy, std::memory_order_acquire);
 }

@@ -22,7 +22,8 @@ class Trial {
     Nanoseconds interpreter = 0;
   };
 
-  // Whether the caller runs a round; if so it must end it, by Abandon() or Finish().
+  // Whether the caller runs a round; if so it must end it, by Abandon() or Finish(). Not at the
+  // first call, which has compiled and packed: sizes that come once are not run twice as well.
   bool Begin();
 
   bool is_first_round() const { return rounds_.empty(); }
@@ -40,12 +41,12 @@ class Trial {
   bool plan_is_slower() const { return Typical().interpreter < Typical().plan; }
 
  private:
-  enum class State : uint8_t { kOpen, kBusy, kOver };
+  enum class State : uint8_t { kNew, kOpen, kBusy, kOver };
 
   static constexpr size_t kFewRounds = 3;
   static constexpr size_t kMostRounds = 10;
 
-  std::atomic<State> state_{State::kOpen};
+  std::atomic<State> state_{State::kNew};
   Nanoseconds spent_ = 0;
   std::vector<Round> rounds_;  // in the order of interpreter / plan
 };
