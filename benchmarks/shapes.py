@@ -1,9 +1,12 @@
 """Models that are fed many sizes: compilations, and what each call takes with PyTorch's JIT and with torch_tvm.
 
-Run as ``python benchmarks/shapes.py``. Sizes come in random order, twice: the first time each is new to both runtimes, so
-that times include what they do at the first call with a size, the second time none is. The runtimes are called in turns,
-for every size in another order, and each runs the size before it once more ahead of the call that is timed, so that it
-finds its own weights in the caches, as a user's program does. Compiling is counted apart. Results are added to a JSON file.
+Run as ``python benchmarks/shapes.py``. Sizes come in random order. Compiling is counted apart, and nothing else. Results
+are added to a JSON file.
+
+* Once: each runtime has processes of its own, in turns, that call the model once with each size.
+* In turns: all runtimes are in one process, and are called in turns with each size, for every size in another order. Each
+  runs the size before it once more ahead of the call that is timed, so that it finds its own weights in the caches, as a
+  user's program does; those calls are not timed. Twice: the first time a size is new, the second time it is not.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import datetime
 import os
 import random
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5  # of the largest output
 RESULTS = Path(__file__).resolve().parent / "results"
 PASSES = ("first", "again")  # calls with a size
+RUNTIMES = ("jit", "optimize_for_inference", OURS)
 
 
 @dataclass(frozen=True)
@@ -109,20 +114,17 @@ def _compiled() -> tuple[int, float]:
     return stats["compiled"] + len(stats["symbolic"]["refusals"]), stats["compile_seconds"]
 
 
-def runtimes(model: nn.Module, example: Tensor) -> dict[str, Runtime]:
-    """Trace a model for PyTorch's JIT, as its users freeze and optimise it, and for torch_tvm."""
+def runtime(name: str, model: nn.Module, example: Tensor) -> Runtime:
+    """Trace a model for PyTorch's JIT, as its users freeze and optimise it, or for torch_tvm."""
     import torch
 
     import torch_tvm
 
-    def frozen() -> Any:
-        return torch.jit.freeze(torch.jit.trace(model, example, check_trace=False))
-
     with torch_tvm.disabled():
-        made = {"jit": frozen(), "optimize_for_inference": torch.jit.optimize_for_inference(frozen())}
-    found = {name: Runtime(jit, torch_tvm.disabled) for name, jit in made.items()}
-    found[OURS] = Runtime(frozen(), torch_tvm.enabled)
-    return found
+        traced = torch.jit.freeze(torch.jit.trace(model, example, check_trace=False))
+        if name == "optimize_for_inference":
+            traced = torch.jit.optimize_for_inference(traced)
+    return Runtime(traced, torch_tvm.enabled if name == OURS else torch_tvm.disabled)
 
 
 def run(measured: Sequence[Runtime], inputs: Sequence[Tensor], number: str) -> float:
@@ -165,18 +167,53 @@ def summary(measured: dict[str, Runtime]) -> dict[str, Any]:
     return found
 
 
-def measure(case: Case) -> dict[str, Any]:
-    """Measure one model."""
+def model_and_inputs(case: Case) -> tuple[nn.Module, list[Tensor]]:
+    """Return a model and what it is called with, the same in every process."""
     import torch
-
-    import torch_tvm
 
     torch.manual_seed(0)
     model = case.build().eval()
     sizes = random.Random(0).sample(range(case.least, case.most + 1), case.count)
-    inputs = [case.make_input(size) for size in sizes]
+    return model, [case.make_input(size) for size in sizes]
+
+
+def call_once(case: Case, name: str) -> float:
+    """Return the seconds that a runtime takes for all sizes, once each, without those of compiling."""
+    import torch
+
+    model, inputs = model_and_inputs(case)
     with torch.no_grad():
-        measured = runtimes(model, inputs[0])
+        alone = runtime(name, model, inputs[0])
+        for x in inputs:
+            alone.timed(None, x, PASSES[0])
+    return sum(alone.seconds[PASSES[0]])
+
+
+def once(name: str, threads: int, rounds: int) -> dict[str, Any]:
+    """Let each runtime call a model in processes of its own; return seconds, and how many times as fast torch_tvm is."""
+    seconds: dict[str, list[float]] = {each: [] for each in RUNTIMES}
+    for _ in range(rounds):
+        for each, found in seconds.items():
+            command = [sys.executable, __file__, name, "--threads", str(threads), "--alone", each]
+            found.append(float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
+    entries = {}
+    for each, found in seconds.items():
+        ratios = [theirs / ours for theirs, ours in zip(found, seconds[OURS], strict=True)]
+        entries[each] = {"seconds": rounded(statistics.median(found))}
+        if each != OURS:
+            entries[each]["ratio_of_sums"] = rounded(statistics.median(ratios), 3)
+    return entries
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Measure one model with all runtimes in turns."""
+    import torch
+
+    import torch_tvm
+
+    model, inputs = model_and_inputs(case)
+    with torch.no_grad():
+        measured = {name: runtime(name, model, inputs[0]) for name in RUNTIMES}
         torch_tvm.reset_stats()
         difference = max(run(list(measured.values()), inputs, number) for number in PASSES)
         stats = torch_tvm.stats()
@@ -200,10 +237,10 @@ def text(name: str, found: dict[str, Any]) -> str:
         f"{name}: {found['sizes']['count']} sizes, {found['compiled']} compilations in {found['compile_seconds']} s,"
         f" {found['fallbacks']} fallbacks, difference {found['difference']:.1e}"
     ]
-    for number in PASSES:
-        for runtime, entry in found[number].items():
+    for part in ("once", *PASSES):
+        for each, entry in found[part].items():
             ratios = "".join(f", {key} {value}" for key, value in entry.items() if key != "seconds")
-            lines.append(f"  {number} {runtime}: {entry['seconds']} s{ratios}")
+            lines.append(f"  {part} {each}: {entry['seconds']} s{ratios}")
     lines += [
         f"  one plan for {plan['bounds']}: {plan['values']} values" for plan in found["symbolic"]["plans"]
     ]
@@ -217,6 +254,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", help="names in cases() (default: all)")
     parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=positive, default=3, help="processes of each runtime")
+    parser.add_argument("--alone", choices=RUNTIMES, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON (default: in benchmarks/results)")
     options = parser.parse_args()
     pin(options.threads, "benchmarks.shapes")
@@ -230,6 +269,9 @@ def main() -> int:
     if unknown:
         print(f"no model {unknown[0]!r}; there are {', '.join(known)}", file=sys.stderr)
         return 2
+    if options.alone:
+        print(call_once(known[options.models[0]], options.alone))
+        return 0
     output = options.output or RESULTS / machine.short_name() / f"shapes_threads{options.threads}.json"
     header = {
         "machine": machine.describe(),
@@ -238,7 +280,7 @@ def main() -> int:
     }
     agreed = True
     for name in options.models or known:
-        found = measure(known[name])
+        found = {"once": once(name, options.threads, options.rounds), **measure(known[name])}
         print(text(name, found), flush=True)
         agreed = agreed and found["difference"] <= TOLERANCE
         everything = results.load(output, header)

@@ -35,9 +35,9 @@ class _Recipes:
         for storage in lifetimes(self._packing, "packed"):
             part_of[storage] = [storage]
         for launch in self._packing:
-            first, *others = [a.storage for a in launch.outputs if a.storage in part_of] or [None]
-            for other in others:
-                merged, moved = part_of[first], part_of[other]
+            together = [a.storage for a in launch.outputs if a.storage in part_of]
+            for other in together[1:]:
+                merged, moved = part_of[together[0]], part_of[other]
                 if merged is moved:
                     continue
                 merged += moved
