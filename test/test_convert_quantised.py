@@ -89,6 +89,14 @@ def test_dynamic_linear(
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
 
 
+def test_a_million_elements_are_quantised_as_pytorch_does() -> None:
+    """Each that is not changes a row: ten or so, if the zero point were added behind rounding or the product rounded."""
+    packed = quantized.linear_prepack(quantised_weight((8, 1024)), None)
+    module = Packed(packed, lambda x, weights: quantized.linear_dynamic(x, weights, True))
+    got, expected = run(module, torch.randn(1024, 1024))
+    assert torch.equal(got, expected)
+
+
 def test_dynamic_linear_of_odd_tensors() -> None:
     """Constants, no rows, transposed rows, and weights whose zero is not 0."""
     packed = quantized.linear_prepack(quantised_weight((7, 6), per_channel=False, zero_point=5), None)

@@ -98,6 +98,16 @@ def moderate(dtype: str) -> torch.Tensor:
     return torch.linspace(-6, 6, 49).to(torch_dtype(dtype))
 
 
+def little_more_than_one(dtype: str) -> torch.Tensor:
+    """Numbers whose products need more bits than they have, of which most cancel in a product minus one."""
+    return (1 + torch.arange(1, 50) * 2**-18).to(torch_dtype(dtype))
+
+
+def rounded_once(a: torch.Tensor, b: torch.Tensor, c: float) -> torch.Tensor:
+    """a * b + c, exact in float64."""
+    return (a.double() * b.double() + c).to(a.dtype)
+
+
 def gelu_inputs(dtype: str) -> torch.Tensor:
     # eager's float32 gelu(inf) is NaN or inf depending on the library it calls
     values = values_of(dtype)
@@ -151,6 +161,7 @@ CASES = [
         2,
         inputs=lambda dtype: torch.arange(0, 9, dtype=torch_dtype(dtype)),
     ),
+    Case("multiply_add", ["float32"], rounded_once, 2, scalars=(-1.0,), inputs=little_more_than_one),
     Case("maximum", ALL, torch.maximum, 2),
     Case("minimum", ALL, torch.minimum, 2),
     Case("clip", FLOATS, torch.clamp, scalars=(-1.5, 2.0)),

@@ -308,7 +308,7 @@ def _reference(entry: Any, dtype: torch.dtype, sample: Sample) -> Reference:
 
 def _reasons(traced: Sample, outside: list[str]) -> tuple[str, ...]:
     """Say why operators stayed with PyTorch, by the counted reasons or else by what to_relay says."""
-    counted = {re.sub(r", at [^,;]*$", "", reason) for reason in torch_tvm.stats()["fallback_reasons"]}
+    counted = {re.sub(r", at \S+:\d+", "", reason) for reason in torch_tvm.stats()["fallback_reasons"]}
     if outside:
         try:
             torch_tvm.to_relay(traced.function, traced.tensors)

@@ -25,6 +25,7 @@ RENAMED = {
     "nn.gelu_tanh": "gelu_tanh",
     "nn.silu": "silu",
     "torch_tvm.log2": "log2",
+    "torch_tvm.multiply_add": "multiply_add",
     "torch_tvm.log10": "log10",
     "torch_tvm.trunc_divide": "trunc_divide",
     "torch_tvm.trunc_mod": "trunc_mod",

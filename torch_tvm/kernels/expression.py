@@ -96,6 +96,7 @@ def _rules() -> Iterator[tuple[str, _Rule]]:
         "add subtract multiply floor_divide floor_mod trunc_divide trunc_mod mod power", _Rule(2, _NUMBERS)
     )
     yield from each("divide leaky_relu", _Rule(2, FLOATS))
+    yield "multiply_add", _Rule(3, ("float32", "float64"))
     yield from each("maximum minimum", _Rule(2, DTYPES))
     yield from each("clip", _Rule(3, _NUMBERS))
     yield from each("equal not_equal less less_equal greater greater_equal", _Rule(2, DTYPES, "bool"))
@@ -124,9 +125,10 @@ class Expression:
 
     Value ids 0 .. len(inputs) - 1 are the inputs; instruction k defines id len(inputs) + k. All outputs have shape `shape`.
     Every instruction computes exactly what PyTorch's operator of the same meaning computes on equal dtypes: promotion is
-    spelled out as `cast`. float16 and bfloat16 are computed in float32 and rounded after every instruction, as eager does.
-    `floor_mod` has the sign of the divisor (torch.remainder); `mod` and `trunc_mod` that of the dividend (torch.fmod). What
-    integers divided by a zero in a tensor give is no particular number: eager raises, which a kernel cannot.
+    spelled out as `cast`; `multiply_add` rounds once. float16 and bfloat16 are computed in float32 and rounded after every
+    instruction, as eager does. `floor_mod` has the sign of the divisor (torch.remainder); `mod` and `trunc_mod` that of the
+    dividend (torch.fmod). What integers divided by a zero in a tensor give is no particular number: eager raises, which a
+    kernel cannot.
 
     Examples
     --------

@@ -438,6 +438,7 @@ _EMITTERS: dict[str, Callable[..., Value]] = {
     "add": _add,
     "subtract": _subtract,
     "multiply": _multiply,
+    "multiply_add": lambda s, a, b, c: s.llvm("fma", a, b, c),
     "divide": _divide,
     "floor_divide": _floor_divide,
     "floor_mod": _floor_mod,

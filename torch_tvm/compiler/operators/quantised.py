@@ -35,20 +35,34 @@ def _is_zero(call: Lowering, index: int) -> bool:
     return value is not None and not value.any()
 
 
-def _quantise(call: Lowering, scaled: relax.Expr, zero_point: relax.Expr, dtype: str) -> relax.Expr:
-    """Round to even, shift and saturate. Numbers beyond 2^24, whose neighbours are not 1 apart, saturate anyway."""
+def _saturated(call: Lowering, whole: relax.Expr, dtype: str) -> relax.Expr:
+    """Clip whole numbers. Those beyond 2^24, whose neighbours are not 1 apart, saturate anyway."""
     bounds = np.iinfo(dtype)
+    return op.astype(call.emit(op.clip(whole, int(bounds.min), int(bounds.max))), dtype)
+
+
+def _quantise(call: Lowering, scaled: relax.Expr, zero_point: relax.Expr, dtype: str) -> relax.Expr:
+    """Round to even, shift and saturate."""
     shifted = call.emit(op.add(call.emit(op.round(scaled)), _float(call, zero_point)))
-    return op.astype(call.emit(op.clip(shifted, int(bounds.min), int(bounds.max))), dtype)
+    return _saturated(call, shifted, dtype)
 
 
 @lowers("qnn.quantize")
 def _lower_quantize(call: Lowering) -> relax.Expr:
+    """Round to even before the zero point is added, or behind it where the scale is computed in the model.
+
+    As PyTorch does: only its dynamically quantised layers compute a scale, and FBGEMM rounds x / scale + zero point there,
+    which it computes with one rounding. An element in 100,000 becomes the neighbour of what it would be otherwise, and so
+    does a row of the result.
+    """
     data, scale, zero_point = call.args
-    rank, axis = call.rank(), int(call.attrs["axis"])
-    inverse = call.emit(op.divide(relax.const(1.0, "float32"), scale))
-    scaled = call.emit(op.multiply(data, _along(call, inverse, rank, axis)))
-    return _quantise(call, scaled, _along(call, zero_point, rank, axis), str(call.attrs["out_dtype"]))
+    rank, axis, dtype = call.rank(), int(call.attrs["axis"]), str(call.attrs["out_dtype"])
+    inverse = _along(call, call.emit(op.divide(relax.const(1.0, "float32"), scale)), rank, axis)
+    zero_point = _along(call, zero_point, rank, axis)
+    if call.constants[1] is not None:
+        return _quantise(call, call.emit(op.multiply(data, inverse)), zero_point, dtype)
+    scaled = te_operators.call("multiply_add", [data, inverse, _float(call, zero_point)])
+    return _saturated(call, call.emit(op.round(call.emit(scaled))), dtype)
 
 
 def _dequantised(call: Lowering, index: int, scale: relax.Expr, axis: int, zero: bool) -> relax.Expr:

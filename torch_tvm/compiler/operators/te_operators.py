@@ -111,6 +111,7 @@ def _scan(function: Callable[..., Any]) -> Callable[..., Any]:
 TE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log2": lambda attrs, x: topi.log2(x),
     "log10": lambda attrs, x: topi.log10(x),
+    "multiply_add": lambda attrs, a, b, c: topi.add(topi.multiply(a, b), c),
     "reinterpret": lambda attrs, x: topi.reinterpret(x, attrs["dtype"]),
     "trunc_divide": _truncated(topi.divide),
     "trunc_mod": lambda attrs, a, b: topi.mod(a, b),
