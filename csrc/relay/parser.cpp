@@ -30,12 +30,12 @@ constexpr Infix kInfix[] = {
     {"<=", 8, "less_equal"},    {"<", 8, "less"},      {">", 8, "greater"}, {"==", 7, "equal"},
     {">=", 8, "greater_equal"}, {"!=", 7, "not_equal"}};
 
-class Parser : public TypeParser {
+class Parser final : public TypeParser {
  public:
   using TypeParser::TypeParser;
 
-  ffi::ObjectRef Run() {
-    LoadMetadata();
+  ffi::ObjectRef Run(const MetaTable& more_metadata) {
+    LoadMetadata(more_metadata);
     bool versioned = Peek().kind == TokenKind::kVersion;
     if (versioned && Next().text != "0.0.5") {
       Fail(Previous(), "expected version 0.0.5 of the text format");
@@ -106,7 +106,7 @@ class Parser : public TypeParser {
         Expr value = Statement();
         if (Peek().Is(";")) {
           Next();
-          lets.push_back({Var("_"), value, SpanOf(first)});
+          lets.push_back({Var(""), value, SpanOf(first)});
         } else {
           result = value;
         }
@@ -127,8 +127,7 @@ class Parser : public TypeParser {
 
   // "(data) { pattern => expression, ... }", after "match" or "match?".
   Expr MatchRest(const Token& first) {
-    const Token& start = Peek();
-    Expr data = Projected(start, Atom());
+    Expr data = AtomicExpr();
     Expect("{");
     ffi::Array<Clause> clauses;
     while (!Peek().Is("}")) {
@@ -233,11 +232,16 @@ class Parser : public TypeParser {
   // An expression with the calls and projections that follow it.
   Expr Suffixed() {
     const Token& first = Peek();
-    Expr expr = Projected(first, Atom());
+    Expr expr = AtomicExpr();
     while (Peek().Is("(")) expr = Projected(first, CallOf(first, expr));
     const auto* constructor = expr.as<ConstructorObj>();
     // As in TVM: one without fields is called wherever its name stands.
     return constructor && constructor->inputs.empty() ? Call(expr, {}, {}, SpanOf(first)) : expr;
+  }
+
+  Expr AtomicExpr() override {
+    const Token& first = Peek();
+    return Projected(first, Atom());
   }
 
   Expr Projected(const Token& first, Expr expr) {
@@ -461,10 +465,11 @@ class Parser : public TypeParser {
 
 }  // namespace
 
-ffi::ObjectRef Parse(const ffi::String& text, const ffi::Optional<ffi::String>& source_name) {
+ffi::ObjectRef Parse(const ffi::String& text, const ffi::Optional<ffi::String>& source_name,
+                     const MetaTable& more_metadata) {
   std::string source = text;
   LexedText lexed = Lex(source);
-  return Parser(source, lexed, source_name).Run();
+  return Parser(source, lexed, source_name).Run(more_metadata);
 }
 
 TVM_FFI_STATIC_INIT_BLOCK() {

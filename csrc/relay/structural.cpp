@@ -17,6 +17,25 @@
 namespace torch_tvm::relay {
 namespace {
 
+// Attributes with something that no other attribute holds in place of the expressions in them.
+ffi::Any WithoutExprs(const ffi::Any& value) {
+  if (value.as<Expr>() && !value.as<Constant>()) return GlobalVar("");
+  auto items = value.as<ffi::Array<ffi::Any>>();
+  if (!items) return value;
+  ffi::Array<ffi::Any> plain;
+  for (const ffi::Any& item : *items) plain.push_back(WithoutExprs(item));
+  return plain;
+}
+
+ffi::Any WithoutExprs(const ffi::Map<ffi::String, ffi::Any>& attrs) {
+  bool any = false;
+  VisitAttrExprs(attrs, [&any](const Expr&) { any = true; });
+  if (!any) return attrs;
+  ffi::Map<ffi::String, ffi::Any> plain;
+  for (const auto& [name, value] : attrs) plain.Set(name, WithoutExprs(value));
+  return plain;
+}
+
 // What a node holds besides expressions, and the expressions in a fixed order.
 struct Parts {
   ffi::Array<ffi::Any> plain;
@@ -62,13 +81,13 @@ Parts PartsOf(const Expr& expr) {
   Parts parts;
   VisitOperands(expr, [&parts](const Expr& operand) { parts.operands.push_back(operand); });
   if (const auto* call = expr.as<CallObj>()) {
-    parts.plain = {call->attrs};
+    parts.plain = {WithoutExprs(call->attrs)};
   } else if (const auto* item = expr.as<TupleGetItemObj>()) {
     parts.plain = {item->index};
   } else if (const auto* let = expr.as<LetObj>()) {
     parts.bound = {let->var};
   } else if (const auto* function = expr.as<FunctionObj>()) {
-    parts.plain = {function->attrs};
+    parts.plain = {WithoutExprs(function->attrs)};
     parts.bound = {function->params.begin(), function->params.end()};
     parts.bound_types = {function->type_params.begin(), function->type_params.end()};
     if (function->ret_type) parts.types.push_back(*function->ret_type);
@@ -92,9 +111,35 @@ bool IsLeaf(const Expr& expr) {
          expr.as<ConstructorObj>();
 }
 
-// What a type holds besides types.
+// The variables among the sizes of a type, from left to right.
+std::vector<SizeVar> SizeVarsOf(const Type& type) {
+  std::vector<SizeVar> vars;
+  const auto* tensor = type.as<TensorTypeObj>();
+  if (!tensor || !tensor->size_vars) return vars;
+  for (const ffi::Optional<SizeVar>& var : *tensor->size_vars) {
+    if (var) vars.push_back(*var);
+  }
+  return vars;
+}
+
+ffi::Array<ffi::Any> PlainParts(const TensorTypeObj* type) {
+  ffi::Array<ffi::Any> plain = {type->shape, type->dtype, type->size_bits};
+  if (!type->size_vars) return plain;
+  for (const ffi::Optional<SizeVar>& var : *type->size_vars) {
+    if (var) {
+      plain.push_back((*var)->dtype);
+      plain.push_back((*var)->non_negative);
+    } else {
+      plain.push_back(nullptr);
+    }
+  }
+  return plain;
+}
+
+// What a type holds besides types and variables.
 ffi::Array<ffi::Any> PlainParts(const Type& type) {
-  if (type.as<TensorTypeObj>()) return {type};
+  if (const auto* tensor = type.as<TensorTypeObj>()) return PlainParts(tensor);
+  if (const auto* incomplete = type.as<IncompleteTypeObj>()) return {incomplete->kind};
   if (const auto* global = type.as<GlobalTypeVarObj>()) return {global->name_hint, global->kind};
   if (const auto* function = type.as<FuncTypeObj>()) {
     return {static_cast<int64_t>(function->type_params.size())};
@@ -156,7 +201,8 @@ class Comparison {
     return true;
   }
 
-  bool Run(const Type& lhs, const Type& rhs) {
+  // Where a variable is bound, its annotation binds the sizes in it that nothing has bound yet.
+  bool Run(const Type& lhs, const Type& rhs, bool binds_sizes = false) {
     std::vector<std::pair<Type, Type>> pending = {{lhs, rhs}};
     while (!pending.empty()) {
       auto [a, b] = pending.back();
@@ -166,10 +212,11 @@ class Comparison {
         type_vars_.emplace_back(*var, *b.as<TypeVar>());
         continue;
       }
+      if (a.as<IncompleteTypeObj>()) incomplete_.emplace_back(a, b);
       ffi::Array<TypeVar> left = BoundIn(a), right = BoundIn(b);
       std::vector<Type> parts = PartsOf(a), others = PartsOf(b);
       if (!ffi::StructuralEqual()(PlainParts(a), PlainParts(b)) || !Bind(left, right) ||
-          parts.size() != others.size()) {
+          parts.size() != others.size() || !RunSizes(a, b, binds_sizes)) {
         return false;
       }
       for (size_t i = 0; i < parts.size(); ++i) pending.emplace_back(parts[i], others[i]);
@@ -185,10 +232,12 @@ class Comparison {
                                         [&] { return SameType(pair.first, pair.second); });
                        }) &&
            // Last, because the variables above may add some.
-           std::all_of(type_vars_.begin(), type_vars_.end(), [this](const auto& pair) {
-             return SameVar(pair.first, pair.second,
-                            [&] { return pair.first->kind == pair.second->kind; });
-           });
+           std::all_of(type_vars_.begin(), type_vars_.end(),
+                       [this](const auto& pair) {
+                         return SameVar(pair.first, pair.second,
+                                        [&] { return pair.first->kind == pair.second->kind; });
+                       }) &&
+           AllSame(size_vars_) && AllSame(incomplete_);
   }
 
  private:
@@ -199,11 +248,31 @@ class Comparison {
     return same_kind() && free_.Add(a.get(), b.get());
   }
 
-  bool SameType(const Var& a, const Var& b) {
+  // Of variables whose kinds have been compared.
+  template <typename V>
+  bool AllSame(const std::vector<std::pair<V, V>>& pairs) {
+    return std::all_of(pairs.begin(), pairs.end(), [this](const auto& pair) {
+      return SameVar(pair.first, pair.second, [] { return true; });
+    });
+  }
+
+  bool SameType(const Var& a, const Var& b, bool bound = false) {
     if (!a->type_annotation || !b->type_annotation) {
       return !a->type_annotation && !b->type_annotation;
     }
-    return Run(*a->type_annotation, *b->type_annotation);
+    return Run(*a->type_annotation, *b->type_annotation, bound);
+  }
+
+  bool RunSizes(const Type& a, const Type& b, bool bind) {
+    std::vector<SizeVar> left = SizeVarsOf(a), right = SizeVarsOf(b);
+    for (size_t i = 0; i < left.size(); ++i) {
+      if (!bind) {
+        size_vars_.emplace_back(left[i], right[i]);
+      } else if (!bound_.Add(left[i].get(), right[i].get())) {
+        return false;
+      }
+    }
+    return true;
   }
 
   template <typename Vars>
@@ -239,7 +308,7 @@ class Comparison {
     }
     for (size_t i = 0; i < left.bound.size(); ++i) {
       const Var &var = left.bound[i], &other = right.bound[i];
-      if (!SameType(var, other) || !bound_.Add(var.get(), other.get())) return false;
+      if (!SameType(var, other, true) || !bound_.Add(var.get(), other.get())) return false;
     }
     for (size_t i = 0; i < left.operands.size(); ++i) {
       pending_.emplace_back(left.operands[i], right.operands[i]);
@@ -251,6 +320,8 @@ class Comparison {
   std::vector<std::pair<Expr, Expr>> pending_;
   std::vector<std::pair<Var, Var>> vars_;
   std::vector<std::pair<TypeVar, TypeVar>> type_vars_;
+  std::vector<std::pair<SizeVar, SizeVar>> size_vars_;
+  std::vector<std::pair<Type, Type>> incomplete_;
   Bijection nodes_, bound_, free_;
 };
 
@@ -283,7 +354,7 @@ class Hasher {
     return hashes_.at(root.get());
   }
 
-  uint64_t Run(const Type& root) {
+  uint64_t Run(const Type& root, bool binds_sizes = false) {
     uint64_t hash = 0;
     std::vector<Type> stack = {root};
     while (!stack.empty()) {
@@ -291,11 +362,11 @@ class Hasher {
       stack.pop_back();
       Mix(hash, std::hash<std::string>()(type->GetTypeKey()));
       if (auto var = type.as<TypeVar>()) {
-        auto known = hashes_.find(var->get());
-        bool free = known == hashes_.end() && !map_free_vars_;
-        Mix(hash, free ? reinterpret_cast<uintptr_t>(var->get()) : NumberOf(*var));
+        Mix(hash, FreeHash(*var, false));
         continue;
       }
+      if (type.as<IncompleteTypeObj>()) Mix(hash, FreeHash(type, false));
+      for (const SizeVar& var : SizeVarsOf(type)) Mix(hash, FreeHash(var, binds_sizes));
       for (const TypeVar& var : BoundIn(type)) NumberOf(var);
       Mix(hash, ffi::StructuralHash()(PlainParts(type)));
       std::vector<Type> parts = PartsOf(type);
@@ -309,13 +380,19 @@ class Hasher {
     hash ^= value + 0x9e3779b97f4a7c15 + (hash << 6) + (hash >> 2);
   }
 
-  // A type variable is known by when it was seen first.
-  uint64_t NumberOf(const TypeVar& var) {
+  // Of a variable that nothing binds, unless it is bound here.
+  uint64_t FreeHash(const ffi::ObjectRef& var, bool bind) {
+    bool free = !bind && !map_free_vars_ && !hashes_.count(var.get());
+    return free ? reinterpret_cast<uintptr_t>(var.get()) : NumberOf(var);
+  }
+
+  // A variable of types is known by when it was seen first.
+  uint64_t NumberOf(const ffi::ObjectRef& var) {
     return hashes_.emplace(var.get(), hashes_.count(var.get()) ? 0 : ++num_vars_).first->second;
   }
 
   void Number(const Var& var) {
-    uint64_t hash = var->type_annotation ? Run(*var->type_annotation) : 0;
+    uint64_t hash = var->type_annotation ? Run(*var->type_annotation, true) : 0;
     Mix(hash, ++num_vars_);
     hashes_.insert_or_assign(var.get(), hash);
   }

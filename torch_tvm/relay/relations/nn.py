@@ -12,7 +12,7 @@ def _demand_channels(call: CallSite, *indices: int) -> int:
     channels = call.shape()[call.axis()]
     for index in indices:
         call.one_dtype(0, index)
-        call.demand_shape(index, [channels], f" (axis={call.attr('axis')})")
+        call.assign_shape(index, [channels], f" (axis={call.attr('axis')})")
     return channels
 
 
