@@ -131,7 +131,7 @@ class TensorType(Type):
         numbers, variables, widths = self.shape, self.size_vars, self.size_bits
         if variables is None and widths is None:
             return list(numbers)
-        sizes = []
+        sizes: list[int] = []
         for dim, number in enumerate(numbers):
             var = None if variables is None else variables[dim]
             bits = None if widths is None else widths[dim]

@@ -31,8 +31,8 @@ from torch_tvm.relay.expr import (
 from torch_tvm.relay.kinds import definition_fault, kind_fault
 from torch_tvm.relay.operator_types import DeferredCalls, operator_type
 from torch_tvm.relay.pattern_types import Patterns
-from torch_tvm.relay.ty import FuncType, RefType, TensorType, TupleType, Type, TypeCall, TypeVar
 from torch_tvm.relay.size_solver import SizeSolver
+from torch_tvm.relay.ty import FuncType, RefType, TensorType, TupleType, Type, TypeCall, TypeVar
 from torch_tvm.relay.type_closing import Closing
 from torch_tvm.relay.type_solver import TypeInferenceError, TypeSolver
 from torch_tvm.relay.visit import attribute_expressions, map_attributes
@@ -269,7 +269,10 @@ class _Inference:
         opened = self.solver.opened(ty)
         if not opened.same_as(ty):
             self.open_types.append((expr, opened))
-        self.check_kind(opened, expr)
+        if not isinstance(opened, TensorType) and not self.solver.is_open(opened):
+            fault = kind_fault(opened, self.types, self.type_params)
+            if fault is not None:
+                raise _fail(expr, fault)
         return opened
 
     def known(self, ty: Type) -> Type:
@@ -277,13 +280,6 @@ class _Inference:
         if self.solver.is_unknown(ty):
             self.deferred.solve()
         return self.solver.resolve(ty)
-
-    def check_kind(self, ty: Type, expr: Expr) -> None:
-        if isinstance(ty, TensorType) or self.solver.is_open(ty):
-            return
-        fault = kind_fault(ty, self.types, self.type_params)
-        if fault is not None:
-            raise _fail(expr, fault)
 
     def result_type(self, call: Call, function_type: Type, types: list[Type]) -> Type:
         function_type = self.solver.instantiate(self.known(function_type))
@@ -481,8 +477,8 @@ class _Inference:
         unchanged = unchanged and body.same_as(function.body) and attrs is None
         typed = function
         if not (unchanged and _same(params, function.params)):
-            attrs = attrs or function.attrs
-            typed = Function(params, body, result, function.type_params, attrs, function.span)
+            kept = attrs or function.attrs
+            typed = Function(params, body, result, function.type_params, kept, function.span)
         types = [self.type_of(param) for param in params]
         typed.checked_type = FuncType(types, result, function.type_params)
         return typed

@@ -25,7 +25,6 @@ from torch_tvm.relay.expr import (
 )
 from torch_tvm.relay.op import TABLE
 
-
 # Operators with attributes that may hold expressions: classes of their own, fields of kind Expr or object.
 _MAY_HOLD_EXPRESSIONS = frozenset(
     str(info.name)

@@ -46,6 +46,13 @@ def times(sizes: Sequence[int]) -> int:
     return product
 
 
+def plus(size: int, number: int) -> int:
+    """Add a number to a size."""
+    if number == 0:
+        return size
+    return ANY if size == ANY else size + number
+
+
 def larger(a: int, b: int) -> int:
     """Give the larger one of two sizes."""
     if same_size(a, b):
@@ -58,7 +65,7 @@ def broadcast(a: Sequence[int], b: Sequence[int]) -> list[int] | None:
     rank = max(len(a), len(b))
     result = []
     for m, n in zip([1] * (rank - len(a)) + list(a), [1] * (rank - len(b)) + list(b), strict=True):
-        if m == 1 or is_any(m) and n != 1:
+        if m == 1 or (is_any(m) and n != 1):
             result.append(n)
         elif n == 1 or is_any(n) or same_size(m, n):
             result.append(m)

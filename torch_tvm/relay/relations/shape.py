@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch_tvm.relay.ty import TensorType, TupleType, Type
 
-from .registry import ANY, CallSite, agree, broadcast, is_any, relation, times
+from .registry import ANY, CallSite, agree, broadcast, is_any, plus, relation, times
 
 
 def _over(total: int, part: int) -> int:
@@ -219,7 +219,9 @@ def _strided_slice(call: CallSite) -> Type:
     strides = [*strides, *[1] * (len(axes) - len(strides))]
     for axis, first, last, stride in zip(axes, begin, end, strides, strict=True):
         if mode == "size":
-            whole = shape[axis] - first if shape[axis] != ANY else ANY
+            fits = shape[axis] == ANY or first <= shape[axis]
+            call.demand(fits, f"expected begin to be at most {shape[axis]}, got {first}")
+            whole = plus(shape[axis], -first)
             shape[axis] = whole if last < 0 else last
         else:
             shape[axis] = _sliced(call, shape[axis], first, last, stride)
