@@ -115,6 +115,13 @@ LENIENT = {
 }
 
 PRINTED = {
+    "8: strings are what stands between the quotes": (
+        r"""(fn (%y: int8) { %y })(1, a="", b="a\n'é", c="//", d="%x /* */")""",
+        r"""%0 = fn (%y: int8) {
+  %y
+};
+%0(1, a="", b="a\n'é", c="//", d="%x /* */")""",
+    ),
     "8: what equals its default": ("nn.softmax(%x, axis=-1)", "nn.softmax(%x)"),
     "8: a list of another length than the default": (
         "nn.max_pool2d(%x, padding=[0, 0, 0, 0], pool_size=[2, 2], strides=[1, 1])",
@@ -144,6 +151,12 @@ PRINTED = {
 }
 
 DIFFERENT = {
+    "8: a backslash in a string": (
+        r'exp(%x); einsum(%x, equation="a\b")',
+        r"let %v = exp(%x);" + "\n" + r'einsum(%x, equation="a\\b")',
+        r"let %v = exp(%x);" + "\n" + r'einsum(%x, equation="a\b")',
+        "no escape is undone, so that it would read back as two",
+    ),
     "8: an int64 that int32 holds": (
         "nn.dense(%x, %x, units=4i64)",
         "nn.dense(%x, %x, units=4i64)",

@@ -23,6 +23,13 @@ BODIES = {
 }
 
 TEXTS = {
+    "6: all dtypes": "fn ("
+    + ", ".join(
+        f"%{dtype}: Tensor[(4), {dtype}]"
+        for kind in ("int", "uint", "float")
+        for dtype in [f"{kind}{bits}" for bits in (8, 16, 32, 64) if (kind, bits) != ("float", 8)]
+    )
+    + ", %b: Tensor[(4), bfloat16], %c: Tensor[(4), bool], %d: uint64, %e: float16, %f: bool) { %uint8 }",
     "6: brackets without arguments": HEAD + "type Ayy { Nil }\ndef @main(%x: Ayy[]) -> Ayy[] { %x }",
     "6: an unknown size in a data type": HEAD + "type my_dtype {\n  my_cons(Tensor[(?, 1), uint16]),\n}",
     "6: names of dtypes": """fn (%a: Tensor[(4), int8], %b: Tensor[(4), uint64], %c: Tensor[(4), float32x4], %d: Tensor[(4), handle],
@@ -156,10 +163,6 @@ INVALID = {
         "fn (%x: Tensor[(meta[tir.Var][0]), int8]) { %x }",
         "line 1, column 17: expected an entry of the metadata section, which has 0 of tir.Var",
     ),
-    "6: sizes that are sums": (
-        "fn (%x: Tensor[(meta[tir.Add][0]), int8]) { %x }" + section("tir.Add", {"a": "1", "b": "1"}),
-        "line 1, column 17: objects of class tir.Add are not supported",
-    ),
     "6: a size that is none": (
         "fn (%x: Tensor[(meta[FloatImm][0]), int8]) { %x }"
         + section("FloatImm", {"dtype": "float32", "span": "0", "value": "1"}),
@@ -200,10 +203,6 @@ def @main(%y: Tensor[(5), int8], %z: Tensor[(6), int8]) { (@f(%y), @f(%z)) }""",
             "tir.Var n int32",
         ),
         "line 3, column 68: call: argument 0 must be Tensor[(n), int8], got Tensor[(6), int8]",
-    ),
-    "9: a class that only TVM's compiler knows": (
-        "fn (%p: int32, virtual_device=meta[VirtualDevice][0]) { %p }" + section("VirtualDevice", {}),
-        "line 1, column 31: objects of class VirtualDevice are not supported",
     ),
     "9: a field is missing": (
         "fn (%x: Tensor[(meta[tir.Var][0]), int8]) { %x }" + section("tir.Var", {"dtype": "int32"}),
@@ -351,4 +350,15 @@ Tensor[(1, 4, 4, 4), float32] {
   nn.max_pool2d(%3, pool_size=[2, 2], strides=[2, 2], padding=[0, 0, 0, 0])
 }
 """,
+}
+
+UNSUPPORTED = {
+    "6: sizes that are sums": (
+        "fn (%x: Tensor[(meta[tir.Add][0]), int8]) { %x }" + section("tir.Add", {"a": "1", "b": "1"}),
+        "line 1, column 17: objects of class tir.Add are not supported",
+    ),
+    "9: a class that only TVM's compiler knows": (
+        "fn (%p: int32, virtual_device=meta[VirtualDevice][0]) { %p }" + section("VirtualDevice", {}),
+        "line 1, column 31: objects of class VirtualDevice are not supported",
+    ),
 }

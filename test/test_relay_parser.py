@@ -150,7 +150,7 @@ ERRORS = {
     "1e400f": (1, 1, "expected a float that fits"),
     "nanf": (1, 1, "expected the name of an operator"),
     '"text"': (1, 1, "expected an expression"),
-    '"a\\n"': (1, 1, "expected a string of printable ASCII"),
+    '"a\n"': (1, 1, "expected a string without line breaks"),
     '"text': (1, 1, "this string has no end"),
     "1 /* never": (1, 3, "this comment has no end"),
     "(1, 2": (1, 6, "expected '\\)'"),

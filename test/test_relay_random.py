@@ -24,7 +24,7 @@ OPERATORS = [
 ]
 INTS = [0, 1, -1, 7, 2**31 - 1, -(2**31), 2**31, -(2**63) + 1, 2**63 - 1]
 FLOATS = [0.0, -0.0, 1.0, 1 / 3, 1e-5, 1e-300, 6.02e23, float("inf"), float("-inf"), 0.1, 123456789.0]
-STRINGS = ["", "NCHW", "a b", "ij,jk->ik", "%#(){}/*"]
+STRINGS = ["", "NCHW", "a b", "ij,jk->ik", "%#(){}/*", r"a\b\n", "ünicode\t"]
 
 
 class Maker:

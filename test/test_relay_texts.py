@@ -31,6 +31,7 @@ PRINTED = rules("PRINTED")  # how the body is printed
 DIFFERENT = rules("DIFFERENT")
 EXACT = rules("EXACT")  # printed as they are, byte for byte
 INVALID = rules("INVALID")  # what is said of text that TVM rejects
+UNSUPPORTED = rules("UNSUPPORTED")  # what is said of text that TVM reads and that is refused here
 LENIENT = rules("LENIENT")  # TVM does not read it, and it can mean one thing only: it is read
 UNTYPED = rules("UNTYPED")  # read and printed, but has too few types to be checked
 # TVM reads it, though its own printer cannot write the types that it infers so that it reads them.
@@ -111,6 +112,13 @@ def test_texts_without_types(rule: str) -> None:
         relay.check(UNTYPED[rule])
 
 
+@pytest.mark.parametrize("rule", UNSUPPORTED)
+def test_text_that_is_refused_though_tvm_reads_it(rule: str) -> None:
+    text, message = UNSUPPORTED[rule]
+    with pytest.raises(relay.ParseError, match=re.escape(message)):
+        relay.parse(text)
+
+
 @pytest.mark.parametrize("rule", INVALID)
 def test_text_that_tvm_rejects(rule: str) -> None:
     text, message = INVALID[rule]
@@ -136,7 +144,7 @@ def test_text_that_is_read_though_tvm_does_not(rule: str) -> None:
 
 
 def test_every_section_has_its_texts() -> None:
-    tables = [BODIES, TEXTS, PRINTED, DIFFERENT, EXACT, INVALID, LENIENT, UNTYPED, UNSPELLABLE]
+    tables = [BODIES, TEXTS, PRINTED, DIFFERENT, EXACT, INVALID, UNSUPPORTED, LENIENT, UNTYPED, UNSPELLABLE]
     assert {int(rule.partition(":")[0]) for table in tables for rule in table} == set(SECTIONS)
 
 

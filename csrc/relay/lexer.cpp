@@ -217,10 +217,8 @@ class Lexer {
     position_ = end + 1;
     Token token = Make(TokenKind::kString, begin);
     token.text = text_.substr(begin + 1, end - begin - 1);
-    // There are no escapes, so that a string that needs one could not be printed again.
-    if (!IsQuotable(token.text)) {
-      Fail(begin, "expected a string of printable ASCII without backslashes");
-    }
+    // Printed again, its lines would be indented.
+    if (!IsQuotable(token.text)) Fail(begin, "expected a string without line breaks");
     return token;
   }
 
