@@ -104,6 +104,10 @@ def @main(%x: Tensor[(meta[tir.Var][0], meta[tir.SizeVar][0]), int8], %y: (Tenso
     ),
     "6: a number in the metadata": "fn (%x: Tensor[(meta[IntImm][0]), int8]) { %x }"
     + section("IntImm", {"dtype": "int32", "span": "0", "value": "7"}),
+    "6: a parameter left open whose type comes behind calls of other functions": HEAD
+    + """def @f(%a: (_, int32), %b: int32) -> int32 { let %c: int32 = @g(%b); let %d: (float32, int32) = %a; @g(%c) }
+def @g(%a: int32) -> int32 { let %b: (_, _) = (%a, %a); %b.1 }
+""",
     "6: a type left open among arguments": HEAD + LIST + "def @main() { let %l: List[_] = Cons(1, Nil); %l }",
 }
 

@@ -31,7 +31,6 @@ from torch_tvm.relay.expr import (
 from torch_tvm.relay.kinds import definition_fault, kind_fault
 from torch_tvm.relay.operator_types import DeferredCalls, operator_type
 from torch_tvm.relay.pattern_types import Patterns
-from torch_tvm.relay.size_solver import SizeSolver
 from torch_tvm.relay.ty import FuncType, RefType, TensorType, TupleType, Type, TypeCall, TypeVar
 from torch_tvm.relay.type_closing import Closing
 from torch_tvm.relay.type_solver import TypeInferenceError, TypeSolver
@@ -137,13 +136,12 @@ class _Inference:
             if name not in self.source.functions:
                 raise TypeInferenceError(f"the module has no function '@{name}'")
             function = self.source.functions[name]
-            self.type_params.update(function.type_params)
-            declared = self.declared_type(function)
-            self.global_types[name] = declared
-            # What a variable among the sizes stands for is found out for each function anew.
-            outer, self.solver.sizes = self.solver.sizes, SizeSolver()
-            typed = self.closed(function)
-            self.solver.sizes = outer
+            # What is not known is found out for each function anew, as what variables among the sizes stand for.
+            inner = _Inference(self.source)
+            inner.functions, inner.global_types = self.functions, self.global_types
+            inner.type_params.update(function.type_params)
+            self.global_types[name] = inner.declared_type(function)
+            typed = inner.closed(function)
             assert isinstance(typed, Function) and isinstance(typed.checked_type, FuncType)
             self.functions[name] = typed
             self.global_types[name] = typed.checked_type
