@@ -170,3 +170,10 @@ DIFFERENT = {
         "it would read back as another variable",
     ),
 }
+
+UNSUPPORTED = {
+    "8: an expression with operands in attributes of a function": (
+        "%0 = exp(1f); fn (%p: int32, a=%p, b=%0) { %p }",
+        "line 1, column 30: expected attributes of a function without expressions that have operands",
+    ),
+}

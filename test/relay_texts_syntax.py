@@ -105,6 +105,8 @@ BODIES = {
         "exp /* a */ ( /* b */ %x // c\n) /* d */",
         "Tensor[(2, 3), float32]",
     ),
+    "4: a comment right behind a number": ("(1/* one */, 2f// two\n)", "(int32, float32)"),
+    "4: a division of numbers": ("6f/2f", "float32"),
     "4: the widest integers": ("(-9223372036854775807i64, -32768i16)", "(int64, int16)"),
     "5: the first definition of a number stays": ("%0 = 1; %0 = 2f; %0", "int32"),
     "5: a call without operands of what is called": ("(fn () { fn () { 1f } })()()", "float32"),

@@ -12,12 +12,14 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from relay_lists import LISTS
+from relay_texts_types import EXACT
 
 from torch_tvm import relay
 
 GOLDEN = {path.stem: path.read_text() for path in (pathlib.Path(__file__).parent / "golden").glob("*.relay")}
+SIZES = EXACT["6: variables in TVM's layout"]
 HEADER = '#[version = "0.0.5"]\n'
-PROGRAMS = GOLDEN | {"lists": LISTS}
+PROGRAMS = GOLDEN | {"lists": LISTS, "sizes": SIZES}
 
 
 def same(a: str, b: str) -> bool:
@@ -288,7 +290,7 @@ CHARACTERS = "(){}[],.;:=%@#/*-+<>!\"' \n0123456789aefinxtTr_?\\\x00é"
 
 @hypothesis.settings(max_examples=400, deadline=2000)
 @hypothesis.given(
-    name=st.sampled_from([*sorted(GOLDEN), *["lists"] * 10]),
+    name=st.sampled_from([*sorted(GOLDEN), *["lists", "sizes"] * 10]),
     edits=st.lists(
         st.tuples(
             st.sampled_from(["delete", "insert", "replace", "repeat", "swap"]),

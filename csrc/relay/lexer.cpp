@@ -161,7 +161,7 @@ class Lexer {
       TakeWhile(IsDigit);
     }
     std::string_view number = text_.substr(digits, position_ - digits);
-    std::string_view suffix = TakeWhile(IsName);
+    std::string_view suffix = TakeWhile([](char c) { return IsName(c) && c != '/'; });
     // TVM's lexer takes them for a part of the number, and then cannot read it.
     if (Peek() == '+' || Peek() == '-' || Peek() == '.') {
       Fail(position_,

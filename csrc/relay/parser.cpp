@@ -15,6 +15,7 @@
 #include "relay/metadata.h"
 #include "relay/module.h"
 #include "relay/type_parser.h"
+#include "relay/visit.h"
 
 namespace torch_tvm::relay {
 namespace {
@@ -384,7 +385,7 @@ class Parser final : public TypeParser {
       Next();
     }
     Attributes attrs;
-    if (Peek().kind == TokenKind::kIdent) attrs = ParseAttributes();
+    if (Peek().kind == TokenKind::kIdent) attrs = FunctionAttributes();
     Expect(")");
     ffi::Optional<Type> type;
     if (Peek().Is("->")) {
@@ -395,6 +396,17 @@ class Parser final : public TypeParser {
     scopes_.pop_back();
     return MakeChecked(
         first, [&] { return Function(params, body, type, attrs, SpanOf(first), type_params); });
+  }
+
+  // Nothing that would need a temporary, which has no place ahead of parameters.
+  Attributes FunctionAttributes() {
+    const Token& first = Peek();
+    Attributes attrs = ParseAttributes();
+    VisitAttrExprs(attrs, [&](const Expr& expr) {
+      if (IsLeaf(expr)) return;
+      Fail(first, "expected attributes of a function without expressions that have operands");
+    });
+    return attrs;
   }
 
   // Operands, then attributes; a metadata reference to attributes counts as all of them.

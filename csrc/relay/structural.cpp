@@ -12,6 +12,7 @@
 
 #include "relay/module.h"
 #include "relay/structural_parts.h"
+#include "relay/visit.h"
 
 namespace torch_tvm::relay {
 namespace {

@@ -140,11 +140,6 @@ Parts PartsOf(const Expr& expr) {
   return parts;
 }
 
-bool IsLeaf(const Expr& expr) {
-  return expr.as<ConstantObj>() || expr.as<GlobalVarObj>() || expr.as<OpObj>() ||
-         expr.as<ConstructorObj>();
-}
-
 std::vector<SizeVar> SizeVarsOf(const Type& type) {
   std::vector<SizeVar> vars;
   const auto* tensor = type.as<TensorTypeObj>();

@@ -20,7 +20,6 @@ struct Parts {
 
 // The expressions are in a fixed order.
 Parts PartsOf(const Expr& expr);
-bool IsLeaf(const Expr& expr);
 
 std::vector<Type> PartsOf(const Type& type);
 // What a type holds besides types and variables.

@@ -33,11 +33,6 @@ std::string Indent(const std::string& text) {
   return indented;
 }
 
-bool AlwaysInline(const Expr& expr) {
-  return expr.as<VarObj>() || expr.as<ConstantObj>() || expr.as<OpObj>() ||
-         expr.as<GlobalVarObj>() || expr.as<ConstructorObj>();
-}
-
 // What the parser reads as the rest of a scope, but as an operand or the value of a let only in
 // parentheses. (TVM 0.19's printer leaves them out around a match, and its parser rejects that.)
 bool NeedsParentheses(const Expr& expr) { return expr.as<LetObj>() || expr.as<MatchObj>(); }
@@ -160,7 +155,7 @@ class TextPrinter {
   // Nothing can be hoisted in front of a parameter list.
   std::string FunctionAttrText(const ffi::Any& attr) {
     return ValueText(attr, metadata_, [this](const Expr& expr) {
-      bool leaf = AlwaysInline(expr) && !(expr.as<VarObj>() && scopes_.empty());
+      bool leaf = IsLeaf(expr) && !(expr.as<VarObj>() && scopes_.empty());
       if (!leaf && !names_.count(expr.get())) {
         TVM_FFI_THROW(ValueError) << "Relay text has no spelling for a " << expr.GetTypeKey()
                                   << " as an attribute of a function";
@@ -184,7 +179,7 @@ class TextPrinter {
 
   // At the end of a scope and as a let's value, what is used once needs no temporary.
   std::string InlineText(const Expr& expr) {
-    if (AlwaysInline(expr) || uses_->Count(expr) > 1) return OperandText(expr);
+    if (IsLeaf(expr) || uses_->Count(expr) > 1) return OperandText(expr);
     return TakeText(expr) + Info(expr);
   }
 
@@ -250,13 +245,13 @@ class TextPrinter {
         if (!stack.empty() && DefinesForOthers(before)) PlaceNow(expr);
       } else {
         auto push = [&stack](const Expr& child) {
-          if (!AlwaysInline(child)) stack.push_back({child, 0});
+          if (!IsLeaf(child)) stack.push_back({child, 0});
         };
         if (const auto* write = expr.as<RefWriteObj>()) {
           if (stack.back().visits == 1) {
             push(write->ref);
           } else {
-            if (!AlwaysInline(write->ref) && !names_.count(write->ref.get())) PlaceNow(write->ref);
+            if (!IsLeaf(write->ref) && !names_.count(write->ref.get())) PlaceNow(write->ref);
             push(write->value);
           }
         } else {

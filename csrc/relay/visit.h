@@ -9,6 +9,12 @@
 
 namespace torch_tvm::relay {
 
+// Whether an expression has no operands.
+inline bool IsLeaf(const Expr& expr) {
+  return expr.as<VarObj>() || expr.as<ConstantObj>() || expr.as<OpObj>() ||
+         expr.as<GlobalVarObj>() || expr.as<ConstructorObj>();
+}
+
 // Calls visit for each expression in the value of an attribute, in order. A constant is a value.
 template <typename Visit>
 void VisitExprsIn(const ffi::Any& value, Visit visit) {
