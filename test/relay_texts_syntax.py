@@ -369,6 +369,7 @@ UNTYPED = {
 }
 
 PRINTED = {
+    "5: a projection of a number": ("(1).0", "(1).0"),
     "2: no result type unless it is given": (
         "fn (%y: int32) -> int32 { %y }",
         "fn (%y: int32) -> int32 {\n  %y\n}",

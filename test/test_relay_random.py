@@ -210,8 +210,8 @@ class Maker:
         kind = self.random.randrange(9 if depth else 3)
         if kind == 0:
             return relay.Tuple([self.operand() for _ in range(self.random.randrange(4))], self.span())
-        if kind == 1 and self.values:
-            source = self.pick(self.values)
+        if kind == 1:
+            source = self.pick([*self.values, self.constant()])
             if not isinstance(source, relay.Tuple):
                 return relay.TupleGetItem(source, self.random.randrange(3), self.span())
         if kind == 3:

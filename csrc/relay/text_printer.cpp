@@ -320,7 +320,10 @@ class TextPrinter {
       return "(" + fields + (tuple->fields.size() == 1 ? ",)" : ")");
     }
     if (const auto* item = expr.as<TupleGetItemObj>()) {
-      return OperandText(item->tuple) + "." + std::to_string(item->index);
+      auto constant = item->tuple.as<Constant>();
+      bool number = constant && LiteralText(*constant);  // "1.0" would be one, too
+      std::string tuple = OperandText(item->tuple);
+      return Concat(number ? Concat("(", tuple, ")") : tuple, ".", std::to_string(item->index));
     }
     if (const auto* branch = expr.as<IfObj>()) {
       std::string text = "if (" + OperandText(branch->cond) + ") ";

@@ -192,6 +192,10 @@ class _Inference:
 
     @staticmethod
     def type_of(typed: Expr) -> Type:
+        if isinstance(typed, Op):
+            raise NotImplementedError(
+                f"operator '{typed.name}' is no operand here: only calls of it have types"
+            )
         if typed.checked_type is None:
             raise _Unknown
         return typed.checked_type
