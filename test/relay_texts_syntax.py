@@ -227,6 +227,10 @@ def @main() { @even(10) }""",
 }
 
 INVALID = {
+    "2: a function that calls itself and has too few types": (
+        HEAD + "def @f(%x: int32) { @f(%x) }",
+        "line 2, column 21: the recursive function '@f' needs types of its parameters and result",
+    ),
     "2: no version": ("def @main() { 1 }", "line 1, column 1: expected '#[version"),
     "2: another version": ('#[version = "0.0.4"]\ndef @main() { 1 }', "version 0.0.5"),
     "2: two functions of a name": (
@@ -265,7 +269,7 @@ INVALID = {
     "2: a call of what is no function": ("let %f = 1; %f(2)", "line 1, column 13: call: expected a function"),
     "2: a function that is not there": (
         HEAD + "def @main() { @other() }",
-        "the module has no function '@other'",
+        "line 2, column 15: the module has no function '@other'",
     ),
     "3: a name with a dot": ("free_var %x: float32; exp(%x.weight)", "line 1, column 30: expected the index"),
     "3: a name with a colon": ("free_var %aten::x: float32; 1", "line 1, column 16"),

@@ -118,10 +118,11 @@ class TensorType(Type):
     size_boxes: Sequence[Any] | None
 
     def __init__(self, shape: Sequence[int | SizeVar], dtype: Any = "float32") -> None:
-        if not any(isinstance(size, Size | SizeVar) for size in shape):
-            self.__ffi_init__(tuple(shape), dtype, None, None)
+        given = tuple(shape)
+        if not any(isinstance(size, Size | SizeVar) for size in given):
+            self.__ffi_init__(given, dtype, None, None)
             return
-        sizes = [Size.of(size) for size in shape]
+        sizes = [Size.of(size) for size in given]
         bits = [32 if size.var is not None else size.bits for size in sizes]
         self.__ffi_init__([int(size) for size in sizes], dtype, [size.var for size in sizes], bits)
 

@@ -23,6 +23,7 @@ from torch_tvm.relay.expr import (
     RefCreate,
     RefRead,
     RefWrite,
+    Span,
     Tuple,
     TupleGetItem,
     Var,
@@ -131,10 +132,10 @@ class _Inference:
         self.deferred.check()
         return Closing(self.solver).run(typed)
 
-    def global_type(self, name: str) -> FuncType:
+    def global_type(self, name: str, span: Span | None = None) -> FuncType:
         if name not in self.global_types:
             if name not in self.source.functions:
-                raise TypeInferenceError(f"the module has no function '@{name}'")
+                raise TypeInferenceError(f"the module has no function '@{name}'", span)
             function = self.source.functions[name]
             # What is not known is found out for each function anew, as what variables among the sizes stand for.
             inner = _Inference(self.source)
@@ -147,9 +148,8 @@ class _Inference:
             self.global_types[name] = typed.checked_type
         known = self.global_types[name]
         if known is None:
-            raise TypeInferenceError(
-                f"the recursive function '@{name}' needs types of its parameters and result"
-            )
+            reason = f"the recursive function '@{name}' needs types of its parameters and result"
+            raise TypeInferenceError(reason, span)
         return known
 
     def run(self, root: Expr) -> Expr:
@@ -211,7 +211,7 @@ class _Inference:
             if expr.checked_type is None or not structural_equal(expr.checked_type, ty):
                 expr.checked_type = ty
         elif isinstance(expr, GlobalVar):
-            expr.checked_type = self.global_type(expr.name_hint)
+            expr.checked_type = self.global_type(expr.name_hint, expr.span)
         elif isinstance(expr, Constructor):
             data, definition = self.patterns.definition_of(expr, expr.span)
             result = TypeCall(data.header, data.type_vars)
@@ -475,10 +475,8 @@ class _Inference:
         attrs = yield from self.typed_attributes(function)
         body = yield function.body
         result = self.result_of(function, body)
-        unchanged = function.ret_type is not None and result.same_as(function.ret_type)
-        unchanged = unchanged and body.same_as(function.body) and attrs is None
-        typed = function
-        if not (unchanged and _same(params, function.params)):
+        same, typed = _same([body, *params], [function.body, *function.params]), function
+        if attrs or not same or function.ret_type is None or not result.same_as(function.ret_type):
             kept = attrs or function.attrs
             typed = Function(params, body, result, function.type_params, kept, function.span)
         types = [self.type_of(param) for param in params]
