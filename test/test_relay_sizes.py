@@ -5,8 +5,9 @@ from __future__ import annotations
 import pickle
 
 import pytest
+import relay_eval
+import torch
 
-import torch_tvm
 from torch_tvm import compiler, relay
 
 N, M, WIDE = relay.SizeVar("n"), relay.SizeVar("m", non_negative=True), relay.SizeVar("w", "int64")
@@ -238,8 +239,18 @@ def test_identity_survives() -> None:
         assert relay.structural_equal(copy, function)
 
 
+def test_values_of_any_size() -> None:
+    x, y = relay.Var("x", tensor(N, 3)), relay.Var("y", tensor(3))
+    function = relay.infer_type(relay.Function([x, y], relay.add(x, y)))
+    for rows in (2, 5):
+        values = [torch.randn(rows, 3), torch.randn(3)]
+        (got,) = relay_eval.evaluate(function, values)
+        assert torch.equal(got, values[0] + values[1])
+    with pytest.raises(AssertionError, match=r"Tensor\[\(n, 3\), float32\] for \(2, 4\)"):
+        relay_eval.evaluate(function, [torch.randn(2, 4), torch.randn(4)])
+
+
 def test_the_compiler_refuses_variables() -> None:
     x = relay.Var("x", tensor(N, 3))
     with pytest.raises(ValueError, match="static shapes"):
         compiler.compile(relay.Function([x], relay.nn.relu(x)), 1, [[0, 1]], [[0, 1]], {})
-    assert torch_tvm.relay is relay
