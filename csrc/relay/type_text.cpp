@@ -19,7 +19,7 @@ std::string Join(const Items& items, Text text) {
 
 std::string SizeText(const TensorTypeObj* type, size_t dim, const TypeVarNames& names) {
   if (type->size_vars && (*type->size_vars)[dim]) {
-    const SizeVar& var = *(*type->size_vars)[dim];
+    SizeVar var = *(*type->size_vars)[dim];
     return names.size ? names.size(var) : std::string(var->name_hint);
   }
   int64_t size = type->shape[dim];
