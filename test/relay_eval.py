@@ -44,7 +44,9 @@ def operator_name(call: relay.Call) -> str:
 
 
 def check_type(type_: Any, tensor: Tensor) -> None:
-    assert list(type_.shape) == list(tensor.shape), f"{type_} for {tuple(tensor.shape)}"
+    same_rank = len(type_.shape) == tensor.dim()
+    fits = same_rank and all(size in (-1, got) for size, got in zip(type_.shape, tensor.shape, strict=True))
+    assert fits, f"{type_} for {tuple(tensor.shape)}"
     assert str(type_.dtype) == str(tensor.dtype).removeprefix("torch."), f"{type_} for {tensor.dtype}"
 
 

@@ -301,7 +301,7 @@ def test_variables_get_parser_friendly_names() -> None:
         "let": "vlet",
         "inffer": "vinffer",
         "a/b": "a/b",
-        "a//b": "a/_b",
+        "a//b": "a//b",
         "naïve": "na__ve",
     }
     assert {name: friendly(name) for name in cases} == cases

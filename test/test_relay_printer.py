@@ -403,7 +403,37 @@ def test_attributes_that_text_cannot_hold_are_errors() -> None:
     function = relay.Function([], relay.const(1), attrs={"name": 'a "quoted" name'})
     with pytest.raises(ValueError, match="cannot hold this string"):
         function.astext()
-    stop = var("n", (), "int32")
-    dynamic = relay.arange(relay.const(0), stop, relay.const(1), dtype="int32")
-    with pytest.raises(ValueError, match=r"torch_tvm\.relay\.Var"):
-        dynamic.astext()
+    x = var("x", (), "int32")
+    for held in (relay.exp(x), x):  # nothing stands ahead of a definition that could declare it
+        module = relay.IRModule({"main": relay.Function([], relay.const(1), attrs={"a": held})})
+        with pytest.raises(ValueError, match=r"torch_tvm\.relay\.(Call|Var) as an attribute of a function"):
+            module.astext()
+
+
+def test_expressions_in_attributes() -> None:
+    x = var("x", (), "int32")
+    stop = relay.add(x, relay.const(1))
+    call = relay.arange(relay.const(0), stop, relay.const(2), dtype="int32")
+    function = relay.Function([x], call)
+    text = function.astext()
+    assert "%0 = add(%x, 1);" in text and "start=meta[relay.Constant][0], stop=%0, " in text
+    back = relay.parse(text)
+    assert relay.structural_equal(back, function) and back.astext() == text
+    assert relay.structural_hash(back) == relay.structural_hash(function)
+    assert back.body.attrs["stop"].same_as(back.body.args[1])
+    other = relay.Call("arange", call.args, {**call.attrs, "stop": x})
+    assert not relay.structural_equal(relay.Function([x], other), function)
+    held = relay.Function([x], x, attrs={"of": [x, relay.Op.get("add"), relay.GlobalVar("f")], "none": None})
+    text = held.astext()
+    assert "of=[%x, add, @f], none=None" in text
+    assert relay.structural_equal(relay.parse(text), held)
+
+
+def test_long_chains_through_attributes_are_no_deep_ones() -> None:
+    link = '%{} = arange(%{}, 1, 1, start=add, stop=%{}, step=add, dtype="int32");\n'
+    chain = "".join(link.format(i + 1, 0, i) for i in range(20_000))
+    text = "%0 = 1;\n" + chain + "%20000"
+    program = relay.parse(text)
+    assert relay.structural_equal(program, relay.parse(text))
+    assert "%19998 = arange(1, 1, 1, start=add, stop=%19997, step=add" in program.astext()
+    del program

@@ -24,7 +24,7 @@ OPERATORS = [
 ]
 INTS = [0, 1, -1, 7, 2**31 - 1, -(2**31), 2**31, -(2**63) + 1, 2**63 - 1]
 FLOATS = [0.0, -0.0, 1.0, 1 / 3, 1e-5, 1e-300, 6.02e23, float("inf"), float("-inf"), 0.1, 123456789.0]
-STRINGS = ["", "NCHW", "a b", "ij,jk->ik", "%#(){}/*"]
+STRINGS = ["", "NCHW", "a b", "ij,jk->ik", "%#(){}/*", r"a\b\n", "ünicode\t"]
 
 
 class Maker:
@@ -35,6 +35,7 @@ class Maker:
         self.scope: list[relay.Var] = []
         self.values: list[relay.Expr] = []
         self.type_vars: list[relay.TypeVar] = []
+        self.size_vars: list[relay.SizeVar] = []
         self.data_types: dict[str, relay.TypeData] = {}
         if data_types:  # in modules only, which define them
             self.data_types = {name: self.data_type(name) for name in ("List", "Op_1")}
@@ -53,8 +54,27 @@ class Maker:
         if depth and kind < 0.5 and self.data_types:
             data = self.pick(self.data_types.values())
             return data.header(*[self.type(depth - 1) for _ in data.type_vars])
-        sizes = [self.pick([-1, 0, 1, 5, 2**40]) for _ in range(self.random.randrange(4))]
+        known = [-1, 0, 1, 5, 2**40, relay.Size(3, 64), relay.Size(7, 16), *self.size_vars]
+        sizes = [self.pick(known) for _ in range(self.random.randrange(4))]
         return relay.TensorType(sizes, self.pick(DTYPES))
+
+    def new_sizes(self) -> relay.Var:
+        """Draw a parameter whose type binds variables that stand for sizes."""
+        names = [
+            self.pick(["n", "n", "m.1", "", "\n", "ünicode"]) for _ in range(self.random.randrange(1, 3))
+        ]
+        new = [relay.SizeVar(name, self.pick(["int32", "int64"]), self.pick([False, True])) for name in names]
+        self.size_vars = [*self.size_vars, *new]
+        return relay.Var("sized", relay.TensorType([*new, 2]))
+
+    def annotation(self) -> relay.Type | None:
+        """Draw the type of a variable, which may be open in part."""
+        kind = self.random.random()
+        if kind < 0.1:
+            return relay.TupleType([relay.IncompleteType(), self.type()])
+        if kind < 0.2:
+            return relay.FuncType([self.type()], relay.IncompleteType())
+        return self.pick([None, self.type()])
 
     def type_params(self) -> list[relay.TypeVar]:
         names = [self.pick(["A", "B", "A", "bool", "a/b"]) for _ in range(self.random.randrange(3))]
@@ -118,7 +138,7 @@ class Maker:
 
     def var(self) -> relay.Var:
         name = self.pick(["x", "x", "w.1", "let", "", "9", "inff", "ünicode", "a/b"])
-        return relay.Var(name, self.pick([None, self.type()]), self.span())
+        return relay.Var(name, self.annotation(), self.span())
 
     def constant(self) -> relay.Constant:
         dtype = self.pick(DTYPES)
@@ -164,11 +184,19 @@ class Maker:
     def function(self, depth: int) -> relay.Function:
         type_params = self.type_params()
         outer, self.type_vars = self.type_vars, [*self.type_vars, *type_params]
-        params = [self.var() for _ in range(self.random.randrange(4))]
-        attrs = self.pick([{}, {"Primitive": 1}, {"Compiler": "ccc", "a.b": [1, [2.5, None]], "flag": True}])
+        outer_sizes = self.size_vars
+        params = [self.new_sizes()] if self.random.random() < 0.3 else []
+        params += [self.var() for _ in range(self.random.randrange(4))]
+        held = [*self.scope, *params, relay.GlobalVar("g"), relay.Op.get("add"), *self.size_vars]
+        attrs = self.pick(
+            [
+                *({}, {"Primitive": 1}, {"Compiler": "ccc", "a.b": [1, [2.5, None]], "flag": True}),
+                {"z": self.pick(held), "a": [self.pick(held), 1, [self.pick(held)]]},
+            ]
+        )
         body = self.scoped(params, depth)
         result = self.pick([None, self.type()])
-        self.type_vars = outer
+        self.type_vars, self.size_vars = outer, outer_sizes
         return relay.Function(params, body, result, type_params, attrs, self.span())
 
     def scoped(self, bound: list[relay.Var], depth: int) -> relay.Expr:
@@ -182,8 +210,8 @@ class Maker:
         kind = self.random.randrange(9 if depth else 3)
         if kind == 0:
             return relay.Tuple([self.operand() for _ in range(self.random.randrange(4))], self.span())
-        if kind == 1 and self.values:
-            source = self.pick(self.values)
+        if kind == 1:
+            source = self.pick([*self.values, self.constant()])
             if not isinstance(source, relay.Tuple):
                 return relay.TupleGetItem(source, self.random.randrange(3), self.span())
         if kind == 3:
@@ -197,7 +225,8 @@ class Maker:
         if kind == 6:
             callee = self.pick([relay.GlobalVar("g"), *self.values, *self.scope])
             if not isinstance(callee, relay.Constant):
-                return relay.Call(callee, [self.operand()], self.pick([{}, {"name": "n"}]), self.span())
+                attrs = self.pick([{}, {"name": "n"}, {"k": self.operand(), "a": [self.operand(), None]}])
+                return relay.Call(callee, [self.operand()], attrs, self.span())
         if kind == 7:
             return self.match(depth)
         if kind == 8:

@@ -152,6 +152,12 @@ def test_operators_without_types_are_named() -> None:
         )
 
 
+def test_an_operator_is_no_value() -> None:
+    for text in ("exp(add)", "let %f = exp; %f(1f)", "(1, exp)"):
+        with pytest.raises(NotImplementedError, match="operator '(add|exp)' is no operand here"):
+            relay.check(text)
+
+
 def test_wrong_argument() -> None:
     with pytest.raises(TypeError, match="expected an expression or a module, got int"):
         relay.infer_type(3)

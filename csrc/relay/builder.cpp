@@ -128,7 +128,6 @@ std::string FriendlyName(std::string_view name) {
   std::string friendly;
   for (char c : name) {
     bool fine = std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '/';
-    if (fine && c == '/' && !friendly.empty() && friendly.back() == '/') fine = false;
     friendly += fine ? c : '_';
   }
   bool letter = !friendly.empty() && std::isalpha(static_cast<unsigned char>(friendly[0]));

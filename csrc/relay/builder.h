@@ -35,7 +35,7 @@ TORCH_TVM_API Var MakeVar(std::string_view name, TensorType type,
                           ffi::Optional<Span> span = std::nullopt);
 
 // The nearest name to this one that TVM 0.19's parser takes: [A-Za-z][A-Za-z0-9_/]*, no keyword,
-// nothing that lexes as a number ("inff") or a comment ("//").
+// nothing that lexes as a number ("inff").
 std::string FriendlyName(std::string_view name);
 
 // A zero-filled CPU tensor of these sizes.

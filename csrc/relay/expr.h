@@ -137,6 +137,7 @@ class CallObj : public ExprObj {
   ~CallObj() {
     Release(std::move(op));
     Release(std::move(args));
+    Release(std::move(attrs));
   }
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Call", CallObj, ExprObj);
@@ -237,7 +238,10 @@ class FunctionObj : public ExprObj {
   FunctionObj(ffi::Array<Var> params, Expr body, ffi::Optional<Type> ret_type,
               ffi::Map<ffi::String, ffi::Any> attrs, ffi::Optional<Span> span,
               ffi::Array<TypeVar> type_params);
-  ~FunctionObj() { Release(std::move(body)); }
+  ~FunctionObj() {
+    Release(std::move(body));
+    Release(std::move(attrs));
+  }
   static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindDAGNode;
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.Function", FunctionObj, ExprObj);
 };

@@ -161,7 +161,12 @@ class Lexer {
       TakeWhile(IsDigit);
     }
     std::string_view number = text_.substr(digits, position_ - digits);
-    std::string_view suffix = TakeWhile(IsName);
+    std::string_view suffix = TakeWhile([](char c) { return IsName(c) && c != '/'; });
+    // TVM's lexer takes them for a part of the number, and then cannot read it.
+    if (Peek() == '+' || Peek() == '-' || Peek() == '.') {
+      Fail(position_,
+           Concat("expected a blank between a number and '", text_.substr(position_, 1), "'"));
+    }
     Token token = Make(TokenKind::kInteger, begin);
     if (!suffix.empty() && suffix[0] == 'f') {
       token.kind = TokenKind::kFloat;
@@ -212,10 +217,8 @@ class Lexer {
     position_ = end + 1;
     Token token = Make(TokenKind::kString, begin);
     token.text = text_.substr(begin + 1, end - begin - 1);
-    // There are no escapes, so that a string that needs one could not be printed again.
-    if (!IsQuotable(token.text)) {
-      Fail(begin, "expected a string of printable ASCII without backslashes");
-    }
+    // Printed again, its lines would be indented.
+    if (!IsQuotable(token.text)) Fail(begin, "expected a string without line breaks");
     return token;
   }
 
@@ -231,19 +234,21 @@ class Lexer {
     if (!IsNameStart(Peek())) {
       Fail(begin, Concat("expected a name after '", text_.substr(begin, 1), "'"));
     }
-    TakeWhile([this](char c) { return IsName(c) && !StartsWith("//") && !StartsWith("/*"); });
+    TakeWhile(IsName);
     Token token = Make(global ? TokenKind::kGlobal : TokenKind::kLocal, begin);
     token.text = token.source.substr(1);
-    if (!global && IsKeyword(token.text)) {
+    bool boolean = token.text == "True" || token.text == "False";
+    if (IsKeyword(token.text) && !boolean) {
       Fail(begin, Concat("expected a name, got the keyword '", token.text, "'"));
     }
+    if (token.text.starts_with("inff")) FailInfinite(begin);
     return token;
   }
 
   Token Ident() {
     size_t begin = position_;
     if (Match("meta[")) return Meta(begin);
-    TakeWhile([this](char c) { return IsName(c) && !StartsWith("//") && !StartsWith("/*"); });
+    TakeWhile(IsName);
     if (text_.substr(begin, position_ - begin) == "match" && Peek() == '?') ++position_;
     Token token = Make(TokenKind::kIdent, begin);
     token.text = token.source;
@@ -251,8 +256,14 @@ class Lexer {
       token.kind = TokenKind::kFloat;
       token.real = std::numeric_limits<double>::infinity();
       token.dtype = {kDLFloat, 32, 1};
+    } else if (token.source.starts_with("inff")) {
+      FailInfinite(begin);
     }
     return token;
+  }
+
+  [[noreturn]] void FailInfinite(size_t at) const {
+    Fail(at, "expected a name that does not begin with 'inff', which is the number");
   }
 
   Token Meta(size_t begin) {

@@ -2,7 +2,6 @@
 
 #include <c10/util/Half.h>
 
-#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -79,14 +78,13 @@ bool IsInt32(int64_t value) {
 std::string IntText(int64_t value) { return std::to_string(value) + (IsInt32(value) ? "" : "i64"); }
 
 bool IsQuotable(std::string_view text) {
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; });
+  return text.find_first_of("\"\n\r") == std::string_view::npos;
 }
 
 std::string QuotedText(std::string_view text) {
   if (!IsQuotable(text)) {
-    TVM_FFI_THROW(ValueError) << "Relay text cannot hold this string (only printable ASCII without "
-                              << "quotes and backslashes): " << text;
+    TVM_FFI_THROW(ValueError) << "Relay text cannot hold this string (with quotes or line breaks): "
+                              << text;
   }
   return Concat("\"", text, "\"");
 }

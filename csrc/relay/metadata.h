@@ -19,6 +19,7 @@ class MetadataWriter {
   // The reference "meta[relay.Constant][0]"; the same object gets the same one.
   std::string Reference(const Constant& constant);
   std::string Reference(const BoxInt& box);
+  std::string Reference(const SizeVar& var);
   // A reference to the attributes of this call.
   std::string Reference(const CallObj* call, const AttrsClass& attrs);
 
@@ -36,13 +37,16 @@ class MetadataWriter {
   std::unordered_map<const ffi::Object*, std::string> references_;
 };
 
+// Objects for a metadata section that come from elsewhere.
+using MetaTable = ffi::Map<ffi::String, ffi::Array<ffi::Any>>;
+
 // The objects of a metadata section, by type key and index.
 struct Metadata {
   std::map<std::string, std::vector<ffi::Any>> sections;
 };
 
 // Reads a section; throws ffi::Error (ValueError) that says what is wrong. Attributes come as a Map
-// from name to value, other objects as Constant, BoxInt or Type.
+// from name to value, other objects as Constant, BoxInt, SizeVar or Type.
 Metadata ReadMetadata(const std::string& json);
 
 }  // namespace torch_tvm::relay

@@ -74,7 +74,7 @@ class BlobReader {
   size_t left_;
 };
 
-ffi::Bytes DecodeBase64(const std::string& text) {
+ffi::Bytes DecodeBase64(const std::string& text, const char* what) {
   auto valid = [](char c) {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
            c == '/';
@@ -82,7 +82,7 @@ ffi::Bytes DecodeBase64(const std::string& text) {
   size_t end = text.find_last_not_of('=') + 1;
   if (text.size() % 4 != 0 || text.size() - end > 2 ||
       !std::all_of(text.begin(), text.begin() + static_cast<int64_t>(end), valid)) {
-    Fail("metadata: a tensor is not base64");
+    Fail(Concat("metadata: ", what, " is not base64"));
   }
   return ffi::Base64Decode(ffi::String(text));
 }
@@ -103,7 +103,7 @@ DLDataType TakeDtype(BlobReader& blob) {
 ffi::Tensor ReadTensor(const std::string& base64) {
   constexpr uint64_t kMagic = 0xDD5E40F096B4A13F;
   constexpr int kMaxRank = 32;
-  ffi::Bytes bytes = DecodeBase64(base64);
+  ffi::Bytes bytes = DecodeBase64(base64, "a tensor");
   BlobReader blob(bytes);
   if (blob.Take<uint64_t>() != kMagic) Fail("metadata: a tensor does not begin as TVM's do");
   blob.Take<uint64_t>();  // reserved
@@ -203,7 +203,11 @@ class Reader {
     return ParseNumber<size_t>(Attr(node, key), "the index of a node");
   }
   static std::string Repr(const Node& node) {
-    return Has(node.json, "repr_str") ? AsString(Member(node.json, "repr_str")) : "";
+    if (!Has(node.json, "repr_b64")) {
+      return Has(node.json, "repr_str") ? AsString(Member(node.json, "repr_str")) : "";
+    }
+    ffi::Bytes bytes = DecodeBase64(AsString(Member(node.json, "repr_b64")), "a string");
+    return {bytes.data(), bytes.size()};
   }
   std::vector<size_t> Elements(const Node& node) const {
     std::vector<size_t> elements;
@@ -228,6 +232,7 @@ class Reader {
     const std::string& key = node.type_key;
     if (key == "relay.Constant") return ConstantAt(index, node);
     if (key == "runtime.BoxInt") return BoxInt(ParseNumber<int64_t>(Repr(node), "an integer"));
+    if (key == "tir.Var" || key == "tir.SizeVar") return SizeVarAt(index, node);
     if (key == "runtime.String") return ffi::String(Repr(node));
     if (key == "IntImm") {
       auto value = ParseNumber<int64_t>(Attr(node, "value"), "an integer");
@@ -257,23 +262,36 @@ class Reader {
     return constant;
   }
 
+  SizeVar SizeVarAt(size_t index, const Node& node) {
+    auto known = size_vars_.find(index);
+    if (known != size_vars_.end()) return known->second;
+    Node name = NodeAt(AttrIndex(node, "name"));
+    if (name.type_key != "runtime.String") Fail("metadata: expected the name of a variable");
+    SizeVar var(Repr(name), DtypeOf(node), node.type_key == "tir.SizeVar");
+    return size_vars_.emplace(index, var).first->second;
+  }
+
+  static DLDataType DtypeOf(const Node& node) {
+    std::string name = Attr(node, "dtype");
+    if (auto dtype = ReadDtype(name)) return *dtype;
+    Fail(Concat("metadata: expected a dtype, got \"", name, "\""));
+  }
+
   ffi::Optional<Type> TypeAt(size_t index) {
     Node node = NodeAt(index);
     if (node.type_key != "relay.TensorType") return std::nullopt;
     auto known = types_.find(index);
     if (known != types_.end()) return known->second;
-    ffi::Array<int64_t> shape;
+    ffi::Array<int64_t> shape, bits;
     ffi::Array<ffi::ObjectRef> boxes;
     for (size_t element : Elements(NodeAt(AttrIndex(node, "shape")))) {
       auto value = Value(element, 0).try_cast<int64_t>();
       if (!value) Fail("metadata: expected a size to be an integer");
       shape.push_back(*value);
+      bits.push_back(DtypeOf(NodeAt(element)).bits);
       boxes.push_back(boxes_.try_emplace(element, *value).first->second);
     }
-    std::string name = Attr(node, "dtype");
-    auto dtype = ReadDtype(name);
-    if (!dtype) Fail(Concat("metadata: expected a dtype, got \"", name, "\""));
-    auto type = ffi::make_object<TensorTypeObj>(shape, *dtype);
+    auto type = ffi::make_object<TensorTypeObj>(shape, DtypeOf(node), std::nullopt, bits);
     type->size_boxes = boxes;
     return types_.emplace(index, Type(ffi::ObjectPtr<TypeObj>(type))).first->second;
   }
@@ -320,6 +338,7 @@ class Reader {
   std::map<size_t, Constant> constants_;
   std::map<size_t, Type> types_;
   std::map<size_t, BoxInt> boxes_;
+  std::map<size_t, SizeVar> size_vars_;
 };
 
 }  // namespace

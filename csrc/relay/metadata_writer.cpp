@@ -65,10 +65,18 @@ std::string Bracket(const char* brackets, const std::vector<std::string>& items,
   return text + brackets[1];
 }
 
+std::string ReprText(const std::string& repr) {
+  bool printable =
+      std::all_of(repr.begin(), repr.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  if (printable) return Concat("\"repr_str\": ", QuoteJson(repr));
+  std::string bytes = ffi::Base64Encode(TVMFFIByteArray{repr.data(), repr.size()});
+  return Concat("\"repr_b64\": ", QuoteJson(bytes));
+}
+
 std::string NodeText(const JsonNode& node) {
   constexpr size_t kIndent = 4;
   std::vector<std::string> entries = {Concat("\"type_key\": ", QuoteJson(node.type_key))};
-  if (!node.repr.empty()) entries.push_back(Concat("\"repr_str\": ", QuoteJson(node.repr)));
+  if (!node.repr.empty()) entries.push_back(ReprText(node.repr));
   std::vector<std::string> items;
   for (const auto& [key, value] : node.attrs) {
     items.push_back(Concat(QuoteJson(key), ": ", QuoteJson(value)));
@@ -157,6 +165,15 @@ class Graph {
     return index;
   }
 
+  size_t AddSizeVar(const SizeVarObj* var) {
+    size_t index = Add({var->non_negative ? "tir.SizeVar" : "tir.Var"});
+    std::string dtype = DtypeText(var->dtype);
+    std::string name = std::to_string(Add({"runtime.String", var->name_hint}));
+    std::string type = std::to_string(Add({"PrimType", "", {{"dtype", dtype}}}));
+    at(index).attrs = {{"dtype", dtype}, {"name", name}, {"type_annotation", type}, {"span", "0"}};
+    return index;
+  }
+
   size_t AddBox(int64_t value) { return Add({"runtime.BoxInt", std::to_string(value)}); }
 
   std::string Text() const {
@@ -238,15 +255,18 @@ class Graph {
   size_t AddShape(const TensorTypeObj* type) {
     size_t index = Add({"Array"});
     for (size_t i = 0; i < type->shape.size(); ++i) {
-      auto add = [this, type, i] { return AddIntImm(type->shape[i]); };
+      auto add = [this, type, i] {
+        if (!type->size_bits) return AddIntImm(type->shape[i]);
+        return AddIntImm(type->shape[i], Concat("int", std::to_string((*type->size_bits)[i])));
+      };
       size_t size = type->size_boxes ? Once((*type->size_boxes)[i].get(), add) : add();
       at(index).data.push_back(size);
     }
     return index;
   }
 
-  size_t AddIntImm(int64_t value, const char* dtype = nullptr) {
-    if (!dtype) dtype = IsInt32(value) ? "int32" : "int64";
+  size_t AddIntImm(int64_t value) { return AddIntImm(value, IsInt32(value) ? "int32" : "int64"); }
+  size_t AddIntImm(int64_t value, const std::string& dtype) {
     return Add({"IntImm", "", {{"dtype", dtype}, {"span", "0"}, {"value", std::to_string(value)}}});
   }
 
@@ -343,6 +363,10 @@ std::string MetadataWriter::Reference(const BoxInt& box) {
   return ReferenceTo("runtime.BoxInt", box.get(), nullptr);
 }
 
+std::string MetadataWriter::Reference(const SizeVar& var) {
+  return ReferenceTo(var->non_negative ? "tir.SizeVar" : "tir.Var", var.get(), nullptr);
+}
+
 std::string MetadataWriter::Reference(const CallObj* call, const AttrsClass& attrs) {
   return ReferenceTo(attrs.key, call, &attrs);
 }
@@ -360,6 +384,8 @@ std::string MetadataWriter::Write() const {
         index = graph.AddAttrs(static_cast<const CallObj*>(object), *attrs);
       } else if (type_key == "relay.Constant") {
         index = graph.AddConstant(static_cast<const ConstantObj*>(object));
+      } else if (type_key == "tir.Var" || type_key == "tir.SizeVar") {
+        index = graph.AddSizeVar(static_cast<const SizeVarObj*>(object));
       } else {
         index = graph.AddBox(static_cast<const BoxIntObj*>(object)->value);
       }

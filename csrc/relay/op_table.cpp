@@ -65,7 +65,7 @@ const char* KindName(AttrKind kind) {
       return "a float or None";
     case kStdString:
     case kString:
-      return "a string of printable ASCII without quotes and backslashes";
+      return "a string without quotes and line breaks";
     case kDataType:
       return "the name of a dtype";
     case kIntArray:

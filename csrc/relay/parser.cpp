@@ -15,6 +15,7 @@
 #include "relay/metadata.h"
 #include "relay/module.h"
 #include "relay/type_parser.h"
+#include "relay/visit.h"
 
 namespace torch_tvm::relay {
 namespace {
@@ -30,12 +31,12 @@ constexpr Infix kInfix[] = {
     {"<=", 8, "less_equal"},    {"<", 8, "less"},      {">", 8, "greater"}, {"==", 7, "equal"},
     {">=", 8, "greater_equal"}, {"!=", 7, "not_equal"}};
 
-class Parser : public TypeParser {
+class Parser final : public TypeParser {
  public:
   using TypeParser::TypeParser;
 
-  ffi::ObjectRef Run() {
-    LoadMetadata();
+  ffi::ObjectRef Run(const MetaTable& more_metadata) {
+    LoadMetadata(more_metadata);
     bool versioned = Peek().kind == TokenKind::kVersion;
     if (versioned && Next().text != "0.0.5") {
       Fail(Previous(), "expected version 0.0.5 of the text format");
@@ -106,7 +107,7 @@ class Parser : public TypeParser {
         Expr value = Statement();
         if (Peek().Is(";")) {
           Next();
-          lets.push_back({Var("_"), value, SpanOf(first)});
+          lets.push_back({Var(""), value, SpanOf(first)});
         } else {
           result = value;
         }
@@ -127,8 +128,7 @@ class Parser : public TypeParser {
 
   // "(data) { pattern => expression, ... }", after "match" or "match?".
   Expr MatchRest(const Token& first) {
-    const Token& start = Peek();
-    Expr data = Projected(start, Atom());
+    Expr data = AtomicExpr();
     Expect("{");
     ffi::Array<Clause> clauses;
     while (!Peek().Is("}")) {
@@ -233,11 +233,16 @@ class Parser : public TypeParser {
   // An expression with the calls and projections that follow it.
   Expr Suffixed() {
     const Token& first = Peek();
-    Expr expr = Projected(first, Atom());
+    Expr expr = AtomicExpr();
     while (Peek().Is("(")) expr = Projected(first, CallOf(first, expr));
     const auto* constructor = expr.as<ConstructorObj>();
     // As in TVM: one without fields is called wherever its name stands.
     return constructor && constructor->inputs.empty() ? Call(expr, {}, {}, SpanOf(first)) : expr;
+  }
+
+  Expr AtomicExpr() override {
+    const Token& first = Peek();
+    return Projected(first, Atom());
   }
 
   Expr Projected(const Token& first, Expr expr) {
@@ -380,7 +385,7 @@ class Parser : public TypeParser {
       Next();
     }
     Attributes attrs;
-    if (Peek().kind == TokenKind::kIdent) attrs = ParseAttributes();
+    if (Peek().kind == TokenKind::kIdent) attrs = FunctionAttributes();
     Expect(")");
     ffi::Optional<Type> type;
     if (Peek().Is("->")) {
@@ -391,6 +396,17 @@ class Parser : public TypeParser {
     scopes_.pop_back();
     return MakeChecked(
         first, [&] { return Function(params, body, type, attrs, SpanOf(first), type_params); });
+  }
+
+  // Nothing that would need a temporary, which has no place ahead of parameters.
+  Attributes FunctionAttributes() {
+    const Token& first = Peek();
+    Attributes attrs = ParseAttributes();
+    VisitAttrExprs(attrs, [&](const Expr& expr) {
+      if (IsLeaf(expr)) return;
+      Fail(first, "expected attributes of a function without expressions that have operands");
+    });
+    return attrs;
   }
 
   // Operands, then attributes; a metadata reference to attributes counts as all of them.
@@ -461,10 +477,11 @@ class Parser : public TypeParser {
 
 }  // namespace
 
-ffi::ObjectRef Parse(const ffi::String& text, const ffi::Optional<ffi::String>& source_name) {
+ffi::ObjectRef Parse(const ffi::String& text, const ffi::Optional<ffi::String>& source_name,
+                     const MetaTable& more_metadata) {
   std::string source = text;
   LexedText lexed = Lex(source);
-  return Parser(source, lexed, source_name).Run();
+  return Parser(source, lexed, source_name).Run(more_metadata);
 }
 
 TVM_FFI_STATIC_INIT_BLOCK() {

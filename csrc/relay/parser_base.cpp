@@ -65,7 +65,10 @@ std::string ParserBase::DottedName() {
 
 bool ParserBase::IsAttribute() const {
   size_t ahead = 0;
-  while (PeekAfter(ahead).kind == TokenKind::kIdent) {
+  auto is_word = [](const Token& token) {
+    return token.kind == TokenKind::kIdent && !IsKeyword(token.source) && token.source != "_";
+  };
+  while (is_word(PeekAfter(ahead))) {
     if (PeekAfter(ahead + 1).Is("=")) return true;
     if (!PeekAfter(ahead + 1).Is(".")) return false;
     ahead += 2;
@@ -118,8 +121,7 @@ ffi::Any ParserBase::AttributeValue() {
     Expect(")");
     return value;
   }
-  // TVM's parser takes expressions here, which its printer could write only as metadata.
-  if (!token.Is("[")) FailExpected("the value of an attribute");
+  if (!token.Is("[")) return AtomicExpr();
   Next();
   ffi::Array<ffi::Any> items;
   while (!Peek().Is("]")) {
@@ -131,12 +133,17 @@ ffi::Any ParserBase::AttributeValue() {
   return items;
 }
 
-void ParserBase::LoadMetadata() {
-  if (lexed_.metadata.empty()) return;
-  try {
-    metadata_ = ReadMetadata(std::string(lexed_.metadata));
-  } catch (const ffi::Error& error) {
-    ThrowParseError(text_, lexed_.metadata.substr(1), error.message());
+void ParserBase::LoadMetadata(const MetaTable& more) {
+  if (!lexed_.metadata.empty()) {
+    try {
+      metadata_ = ReadMetadata(std::string(lexed_.metadata));
+    } catch (const ffi::Error& error) {
+      ThrowParseError(text_, lexed_.metadata.substr(1), error.message());
+    }
+  }
+  for (const auto& [type_key, objects] : more) {
+    std::vector<ffi::Any>& section = metadata_.sections[std::string(type_key)];
+    section.insert(section.end(), objects.begin(), objects.end());
   }
 }
 

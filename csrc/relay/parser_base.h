@@ -19,6 +19,11 @@ class ParserBase {
       : text_(text), lexed_(lexed), source_name_(source_name) {}
 
  protected:
+  ~ParserBase() = default;
+
+  // An expression of one piece, as it may stand as the value of an attribute.
+  virtual Expr AtomicExpr() = 0;
+
   // Counts how deep brackets nest. 256 levels of the parser's frames take less than 1 MiB of stack.
   static constexpr int kMaxDepth = 256;
   class Nesting {
@@ -62,8 +67,8 @@ class ParserBase {
   bool IsAttribute() const;
   // "key=value, key=value", up to the closing parenthesis.
   Attributes ParseAttributes();
-  // Reads the metadata section, if there is one.
-  void LoadMetadata();
+  // Reads the metadata section, if there is one, and adds to it.
+  void LoadMetadata(const MetaTable& more);
   // What a metadata reference stands for.
   ffi::Any MetaValue(const Token& token);
 

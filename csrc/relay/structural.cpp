@@ -7,121 +7,15 @@
 #include <map>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "relay/module.h"
+#include "relay/structural_parts.h"
 #include "relay/visit.h"
 
 namespace torch_tvm::relay {
 namespace {
-
-// What a node holds besides expressions, and the expressions in a fixed order.
-struct Parts {
-  ffi::Array<ffi::Any> plain;
-  std::vector<Expr> operands;
-  std::vector<Var> bound;
-  std::vector<TypeVar> bound_types;
-  std::vector<Type> types;  // with variables that something around may bind
-};
-
-// The type of a constructor, closed: its own definition binds the variables of its inputs.
-FuncType Signature(const ConstructorObj* constructor) {
-  ffi::Array<TypeVar> vars;
-  std::unordered_set<const ffi::Object*> seen;
-  std::vector<Type> stack(constructor->inputs.begin(), constructor->inputs.end());
-  while (!stack.empty()) {
-    Type type = stack.back();
-    stack.pop_back();
-    if (auto var = type.as<TypeVar>()) {
-      if (seen.insert(var->get()).second) vars.push_back(*var);
-    }
-    VisitTypes(type, [&stack](const Type& part) { stack.push_back(part); });
-  }
-  return FuncType(constructor->inputs, TypeCall(constructor->belong_to, {}), vars);
-}
-
-// A pattern as a list of what it is made of, and the variables that it binds.
-void AddPattern(const Pattern& root, Parts& parts) {
-  for (const Pattern& pattern : PatternsOf(root)) {
-    parts.plain.push_back(pattern.GetTypeKey());
-    if (const auto* var = pattern.as<PatternVarObj>()) {
-      parts.bound.push_back(var->var);
-    } else if (const auto* made = pattern.as<PatternConstructorObj>()) {
-      parts.plain.push_back(made->constructor->name_hint);
-      parts.plain.push_back(Signature(made->constructor.get()));
-      parts.plain.push_back(static_cast<int64_t>(made->patterns.size()));
-    } else if (const auto* tuple = pattern.as<PatternTupleObj>()) {
-      parts.plain.push_back(static_cast<int64_t>(tuple->patterns.size()));
-    }
-  }
-}
-
-Parts PartsOf(const Expr& expr) {
-  Parts parts;
-  VisitOperands(expr, [&parts](const Expr& operand) { parts.operands.push_back(operand); });
-  if (const auto* call = expr.as<CallObj>()) {
-    parts.plain = {call->attrs};
-  } else if (const auto* item = expr.as<TupleGetItemObj>()) {
-    parts.plain = {item->index};
-  } else if (const auto* let = expr.as<LetObj>()) {
-    parts.bound = {let->var};
-  } else if (const auto* function = expr.as<FunctionObj>()) {
-    parts.plain = {function->attrs};
-    parts.bound = {function->params.begin(), function->params.end()};
-    parts.bound_types = {function->type_params.begin(), function->type_params.end()};
-    if (function->ret_type) parts.types.push_back(*function->ret_type);
-  } else if (const auto* constant = expr.as<ConstantObj>()) {
-    parts.plain = {constant->data};
-  } else if (const auto* global = expr.as<GlobalVarObj>()) {
-    parts.plain = {global->name_hint};
-  } else if (const auto* op = expr.as<OpObj>()) {
-    parts.plain = {op->name};
-  } else if (const auto* constructor = expr.as<ConstructorObj>()) {
-    parts.plain = {constructor->name_hint, Signature(constructor)};
-  } else if (const auto* match = expr.as<MatchObj>()) {
-    parts.plain = {match->complete};
-    for (const Clause& clause : match->clauses) AddPattern(clause->lhs, parts);
-  }
-  return parts;
-}
-
-bool IsLeaf(const Expr& expr) {
-  return expr.as<ConstantObj>() || expr.as<GlobalVarObj>() || expr.as<OpObj>() ||
-         expr.as<ConstructorObj>();
-}
-
-// What a type holds besides types.
-ffi::Array<ffi::Any> PlainParts(const Type& type) {
-  if (type.as<TensorTypeObj>()) return {type};
-  if (const auto* global = type.as<GlobalTypeVarObj>()) return {global->name_hint, global->kind};
-  if (const auto* function = type.as<FuncTypeObj>()) {
-    return {static_cast<int64_t>(function->type_params.size())};
-  }
-  if (const auto* data = type.as<TypeDataObj>()) {
-    ffi::Array<ffi::Any> plain = {data->header->name_hint,
-                                  static_cast<int64_t>(data->type_vars.size())};
-    for (const Constructor& constructor : data->constructors) {
-      plain.push_back(constructor->name_hint);
-      plain.push_back(static_cast<int64_t>(constructor->inputs.size()));
-    }
-    return plain;
-  }
-  return {};
-}
-
-std::vector<Type> PartsOf(const Type& type) {
-  std::vector<Type> parts;
-  VisitTypes(type, [&parts](const Type& part) { parts.push_back(part); });
-  return parts;
-}
-
-ffi::Array<TypeVar> BoundIn(const Type& type) {
-  if (const auto* function = type.as<FuncTypeObj>()) return function->type_params;
-  if (const auto* data = type.as<TypeDataObj>()) return data->type_vars;
-  return {};
-}
 
 // A one-to-one relation that grows.
 class Bijection {
@@ -156,7 +50,9 @@ class Comparison {
     return true;
   }
 
-  bool Run(const Type& lhs, const Type& rhs) {
+  // Where a variable is bound, its annotation binds the sizes and open types in it that nothing has
+  // bound yet.
+  bool Run(const Type& lhs, const Type& rhs, bool binds = false) {
     std::vector<std::pair<Type, Type>> pending = {{lhs, rhs}};
     while (!pending.empty()) {
       auto [a, b] = pending.back();
@@ -168,8 +64,8 @@ class Comparison {
       }
       ffi::Array<TypeVar> left = BoundIn(a), right = BoundIn(b);
       std::vector<Type> parts = PartsOf(a), others = PartsOf(b);
-      if (!ffi::StructuralEqual()(PlainParts(a), PlainParts(b)) || !Bind(left, right) ||
-          parts.size() != others.size()) {
+      if (!SamePlain(PlainParts(a), PlainParts(b)) || !Bind(left, right) ||
+          parts.size() != others.size() || !RunFree(a, b, binds)) {
         return false;
       }
       for (size_t i = 0; i < parts.size(); ++i) pending.emplace_back(parts[i], others[i]);
@@ -185,9 +81,13 @@ class Comparison {
                                         [&] { return SameType(pair.first, pair.second); });
                        }) &&
            // Last, because the variables above may add some.
-           std::all_of(type_vars_.begin(), type_vars_.end(), [this](const auto& pair) {
-             return SameVar(pair.first, pair.second,
-                            [&] { return pair.first->kind == pair.second->kind; });
+           std::all_of(type_vars_.begin(), type_vars_.end(),
+                       [this](const auto& pair) {
+                         return SameVar(pair.first, pair.second,
+                                        [&] { return pair.first->kind == pair.second->kind; });
+                       }) &&
+           std::all_of(free_of_types_.begin(), free_of_types_.end(), [this](const auto& pair) {
+             return SameVar(pair.first, pair.second, [] { return true; });
            });
   }
 
@@ -199,11 +99,29 @@ class Comparison {
     return same_kind() && free_.Add(a.get(), b.get());
   }
 
-  bool SameType(const Var& a, const Var& b) {
+  // Which variables stand in it is compared apart.
+  static bool SamePlain(const ffi::Array<ffi::Any>& a, const ffi::Array<ffi::Any>& b) {
+    return ffi::StructuralEqual::Equal(a, b, /*map_free_vars=*/true);
+  }
+
+  bool SameType(const Var& a, const Var& b, bool bound = false) {
     if (!a->type_annotation || !b->type_annotation) {
       return !a->type_annotation && !b->type_annotation;
     }
-    return Run(*a->type_annotation, *b->type_annotation);
+    return Run(*a->type_annotation, *b->type_annotation, bound);
+  }
+
+  // Compares sizes that are variables, and open types, whose kinds have been compared.
+  bool RunFree(const Type& a, const Type& b, bool bind) {
+    std::vector<SizeVar> left = SizeVarsOf(a), right = SizeVarsOf(b);
+    std::vector<std::pair<ffi::ObjectRef, ffi::ObjectRef>> pairs;
+    for (size_t i = 0; i < left.size(); ++i) pairs.emplace_back(left[i], right[i]);
+    if (a.as<IncompleteTypeObj>()) pairs.emplace_back(a, b);
+    return std::all_of(pairs.begin(), pairs.end(), [&](const auto& pair) {
+      if (bind) return bound_.Add(pair.first.get(), pair.second.get());
+      free_of_types_.push_back(pair);
+      return true;
+    });
   }
 
   template <typename Vars>
@@ -229,17 +147,19 @@ class Comparison {
     }
     Parts left = PartsOf(a), right = PartsOf(b);
     if (left.operands.size() != right.operands.size() || left.bound.size() != right.bound.size() ||
-        left.types.size() != right.types.size() ||
-        !ffi::StructuralEqual()(left.plain, right.plain) ||
-        !Bind(left.bound_types, right.bound_types)) {
+        left.types.size() != right.types.size() || left.sizes.size() != right.sizes.size() ||
+        !SamePlain(left.plain, right.plain) || !Bind(left.bound_types, right.bound_types)) {
       return false;
+    }
+    for (size_t i = 0; i < left.sizes.size(); ++i) {
+      free_of_types_.emplace_back(left.sizes[i], right.sizes[i]);
     }
     for (size_t i = 0; i < left.types.size(); ++i) {
       if (!Run(left.types[i], right.types[i])) return false;
     }
     for (size_t i = 0; i < left.bound.size(); ++i) {
       const Var &var = left.bound[i], &other = right.bound[i];
-      if (!SameType(var, other) || !bound_.Add(var.get(), other.get())) return false;
+      if (!SameType(var, other, true) || !bound_.Add(var.get(), other.get())) return false;
     }
     for (size_t i = 0; i < left.operands.size(); ++i) {
       pending_.emplace_back(left.operands[i], right.operands[i]);
@@ -251,6 +171,7 @@ class Comparison {
   std::vector<std::pair<Expr, Expr>> pending_;
   std::vector<std::pair<Var, Var>> vars_;
   std::vector<std::pair<TypeVar, TypeVar>> type_vars_;
+  std::vector<std::pair<ffi::ObjectRef, ffi::ObjectRef>> free_of_types_;
   Bijection nodes_, bound_, free_;
 };
 
@@ -283,7 +204,7 @@ class Hasher {
     return hashes_.at(root.get());
   }
 
-  uint64_t Run(const Type& root) {
+  uint64_t Run(const Type& root, bool binds = false) {
     uint64_t hash = 0;
     std::vector<Type> stack = {root};
     while (!stack.empty()) {
@@ -291,11 +212,11 @@ class Hasher {
       stack.pop_back();
       Mix(hash, std::hash<std::string>()(type->GetTypeKey()));
       if (auto var = type.as<TypeVar>()) {
-        auto known = hashes_.find(var->get());
-        bool free = known == hashes_.end() && !map_free_vars_;
-        Mix(hash, free ? reinterpret_cast<uintptr_t>(var->get()) : NumberOf(*var));
+        Mix(hash, FreeHash(*var));
         continue;
       }
+      if (type.as<IncompleteTypeObj>()) Mix(hash, LateHash(type, binds));
+      for (const SizeVar& var : SizeVarsOf(type)) Mix(hash, LateHash(var, binds));
       for (const TypeVar& var : BoundIn(type)) NumberOf(var);
       Mix(hash, ffi::StructuralHash()(PlainParts(type)));
       std::vector<Type> parts = PartsOf(type);
@@ -309,13 +230,24 @@ class Hasher {
     hash ^= value + 0x9e3779b97f4a7c15 + (hash << 6) + (hash >> 2);
   }
 
-  // A type variable is known by when it was seen first.
-  uint64_t NumberOf(const TypeVar& var) {
+  // Of a variable that nothing may bind.
+  uint64_t FreeHash(const ffi::ObjectRef& var) {
+    bool free = !map_free_vars_ && !hashes_.count(var.get());
+    return free ? reinterpret_cast<uintptr_t>(var.get()) : NumberOf(var);
+  }
+
+  // Of a variable that may be bound later, for which comparison waits.
+  uint64_t LateHash(const ffi::ObjectRef& var, bool bind) {
+    return bind || map_free_vars_ || hashes_.count(var.get()) ? NumberOf(var) : 0;
+  }
+
+  // A variable of types is known by when it was seen first.
+  uint64_t NumberOf(const ffi::ObjectRef& var) {
     return hashes_.emplace(var.get(), hashes_.count(var.get()) ? 0 : ++num_vars_).first->second;
   }
 
   void Number(const Var& var) {
-    uint64_t hash = var->type_annotation ? Run(*var->type_annotation) : 0;
+    uint64_t hash = var->type_annotation ? Run(*var->type_annotation, true) : 0;
     Mix(hash, ++num_vars_);
     hashes_.insert_or_assign(var.get(), hash);
   }
@@ -328,7 +260,8 @@ class Hasher {
 
   uint64_t Combined(const Expr& expr) {
     Parts parts = PartsOf(expr);
-    uint64_t hash = ffi::StructuralHash()(parts.plain);
+    uint64_t hash = ffi::StructuralHash::Hash(parts.plain, /*map_free_vars=*/true);
+    for (const SizeVar& var : parts.sizes) Mix(hash, LateHash(var, false));
     Mix(hash, std::hash<std::string>()(expr->GetTypeKey()));
     Mix(hash, parts.bound.size());
     for (const Var& var : parts.bound) Mix(hash, hashes_.at(var.get()));

@@ -33,11 +33,6 @@ std::string Indent(const std::string& text) {
   return indented;
 }
 
-bool AlwaysInline(const Expr& expr) {
-  return expr.as<VarObj>() || expr.as<ConstantObj>() || expr.as<OpObj>() ||
-         expr.as<GlobalVarObj>() || expr.as<ConstructorObj>();
-}
-
 // What the parser reads as the rest of a scope, but as an operand or the value of a let only in
 // parentheses. (TVM 0.19's printer leaves them out around a match, and its parser rejects that.)
 bool NeedsParentheses(const Expr& expr) { return expr.as<LetObj>() || expr.as<MatchObj>(); }
@@ -66,7 +61,9 @@ class UseCounter {
 
 class TextPrinter {
  public:
-  explicit TextPrinter(bool show_meta_data) : show_meta_data_(show_meta_data) {}
+  explicit TextPrinter(bool show_meta_data) : show_meta_data_(show_meta_data) {
+    type_var_names_.size = [this](const SizeVar& var) { return metadata_.Reference(var); };
+  }
 
   std::string Print(const ffi::ObjectRef& root) {
     std::string text = "#[version = \"0.0.5\"]\n";
@@ -128,7 +125,7 @@ class TextPrinter {
         for (int i = 1; !printer->type_names_.insert(name).second; ++i) {
           name = friendly + std::to_string(i);
         }
-        printer->type_var_names_[var.get()] = name;
+        printer->type_var_names_.types[var.get()] = name;
       }
     }
     ~TypeParams() { printer_->type_names_ = std::move(outer_); }
@@ -145,13 +142,26 @@ class TextPrinter {
       inside += (inside.empty() ? "" : ", ") + DeclareVar(param);
     }
     for (const auto& [key, value] : function->attrs) {
-      inside += (inside.empty() ? "" : ", ") + std::string(key) + "=" + ValueText(value, metadata_);
+      inside +=
+          (inside.empty() ? "" : ", ") + Concat(std::string(key), "=", FunctionAttrText(value));
     }
     std::string type = function->ret_type
                            ? Concat("-> ", TypeText(*function->ret_type, type_var_names_), " ")
                            : "";
     std::string names = TypeParamsText(function->type_params, type_var_names_);
     return Concat(head, names, "(", inside, ") ", type, BodyText(function->body));
+  }
+
+  // Nothing can be hoisted in front of a parameter list.
+  std::string FunctionAttrText(const ffi::Any& attr) {
+    return ValueText(attr, metadata_, [this](const Expr& expr) {
+      bool leaf = IsLeaf(expr) && !(expr.as<VarObj>() && scopes_.empty());
+      if (!leaf && !names_.count(expr.get())) {
+        TVM_FFI_THROW(ValueError) << "Relay text has no spelling for a " << expr.GetTypeKey()
+                                  << " as an attribute of a function";
+      }
+      return OperandText(expr);
+    });
   }
 
   std::string BodyText(const Expr& body) {
@@ -169,7 +179,7 @@ class TextPrinter {
 
   // At the end of a scope and as a let's value, what is used once needs no temporary.
   std::string InlineText(const Expr& expr) {
-    if (AlwaysInline(expr) || uses_->Count(expr) > 1) return OperandText(expr);
+    if (IsLeaf(expr) || uses_->Count(expr) > 1) return OperandText(expr);
     return TakeText(expr) + Info(expr);
   }
 
@@ -235,13 +245,13 @@ class TextPrinter {
         if (!stack.empty() && DefinesForOthers(before)) PlaceNow(expr);
       } else {
         auto push = [&stack](const Expr& child) {
-          if (!AlwaysInline(child)) stack.push_back({child, 0});
+          if (!IsLeaf(child)) stack.push_back({child, 0});
         };
         if (const auto* write = expr.as<RefWriteObj>()) {
           if (stack.back().visits == 1) {
             push(write->ref);
           } else {
-            if (!AlwaysInline(write->ref) && !names_.count(write->ref.get())) PlaceNow(write->ref);
+            if (!IsLeaf(write->ref) && !names_.count(write->ref.get())) PlaceNow(write->ref);
             push(write->value);
           }
         } else {
@@ -280,6 +290,9 @@ class TextPrinter {
   template <typename Push>
   static void PushChildren(const Expr& expr, Push push) {
     if (const auto* call = expr.as<CallObj>()) {
+      std::vector<Expr> in_attrs;
+      VisitAttrExprs(call->attrs, [&](const Expr& attr) { in_attrs.push_back(attr); });
+      std::for_each(in_attrs.rbegin(), in_attrs.rend(), push);
       std::for_each(call->args.rbegin(), call->args.rend(), push);
       push(call->op);
     } else if (const auto* tuple = expr.as<TupleObj>()) {
@@ -307,7 +320,10 @@ class TextPrinter {
       return "(" + fields + (tuple->fields.size() == 1 ? ",)" : ")");
     }
     if (const auto* item = expr.as<TupleGetItemObj>()) {
-      return OperandText(item->tuple) + "." + std::to_string(item->index);
+      auto constant = item->tuple.as<Constant>();
+      bool number = constant && LiteralText(*constant);  // "1.0" would be one, too
+      std::string tuple = OperandText(item->tuple);
+      return Concat(number ? Concat("(", tuple, ")") : tuple, ".", std::to_string(item->index));
     }
     if (const auto* branch = expr.as<IfObj>()) {
       std::string text = "if (" + OperandText(branch->cond) + ") ";
@@ -362,7 +378,8 @@ class TextPrinter {
   std::string CallText(const CallObj* call) {
     std::string inside;
     for (const Expr& arg : call->args) inside += (inside.empty() ? "" : ", ") + OperandText(arg);
-    for (const std::string& attr : CallAttrTexts(call, show_meta_data_, metadata_)) {
+    auto attr_expr = [this](const Expr& expr) { return OperandText(expr); };
+    for (const std::string& attr : CallAttrTexts(call, show_meta_data_, metadata_, attr_expr)) {
       inside += (inside.empty() ? "" : ", ") + attr;
     }
     const auto* constructor = call->op.as<ConstructorObj>();

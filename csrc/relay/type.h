@@ -23,24 +23,52 @@ class Type : public ffi::ObjectRef {
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(Type, ffi::ObjectRef, TypeObj);
 };
 
+// A variable that stands for a size; identity, not the name, tells variables apart.
+class SizeVarObj : public ffi::Object {
+ public:
+  ffi::String name_hint;
+  DLDataType dtype = {kDLInt, 32, 1};
+  bool non_negative = false;  // TVM's tir.SizeVar, which differs from a tir.Var of the same name
+
+  explicit SizeVarObj(ffi::UnsafeInit) {}
+  SizeVarObj(ffi::String name_hint, DLDataType dtype, bool non_negative);
+  static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindFreeVar;
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.SizeVar", SizeVarObj, ffi::Object);
+};
+class TORCH_TVM_API SizeVar : public ffi::ObjectRef {
+ public:
+  SizeVar(ffi::String name_hint, DLDataType dtype, bool non_negative);
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(SizeVar, ffi::ObjectRef, SizeVarObj);
+};
+
 // A dense tensor; rank 0 is a scalar. A size of kAnySize ("?") is not known before run time.
 constexpr int64_t kAnySize = -1;
+using SizeVars = ffi::Optional<ffi::Array<ffi::Optional<SizeVar>>>;
+using SizeBits = ffi::Optional<ffi::Array<int64_t>>;
 class TensorTypeObj : public TypeObj {
  public:
   ffi::Array<int64_t> shape;
   DLDataType dtype;
+  // For each size the variable that stands for it, which is kAnySize in shape, so that nobody takes
+  // it for a number. nullopt if there are none.
+  SizeVars size_vars;
+  // For each size how wide its integer type is. nullopt if all are as their values ask for: int32,
+  // beyond that int64.
+  SizeBits size_bits;
   // The boxes that held the sizes in the metadata section this type was read from. Metadata writes
   // an object once and refers to it afterwards, so that without them TVM's own text would not print
   // back byte for byte.
   ffi::Optional<ffi::Array<ffi::ObjectRef>> size_boxes;
 
   explicit TensorTypeObj(ffi::UnsafeInit) {}
-  TensorTypeObj(ffi::Array<int64_t> shape, DLDataType dtype);
+  TensorTypeObj(ffi::Array<int64_t> shape, DLDataType dtype, SizeVars size_vars,
+                SizeBits size_bits);
   TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.TensorType", TensorTypeObj, TypeObj);
 };
 class TORCH_TVM_API TensorType : public Type {
  public:
-  TensorType(ffi::Array<int64_t> shape, DLDataType dtype);
+  TensorType(ffi::Array<int64_t> shape, DLDataType dtype, SizeVars size_vars = std::nullopt,
+             SizeBits size_bits = std::nullopt);
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(TensorType, Type, TensorTypeObj);
 };
 
@@ -66,6 +94,22 @@ enum TypeKind : int64_t {
   kConstraint = 4,
   kAdtHandle = 5,  // the name of an algebraic data type, which is a type once it has its arguments
   kTypeData = 6,
+};
+
+// A type that is left open, "_" in text; inference finds it. Each one may be another type.
+class IncompleteTypeObj : public TypeObj {
+ public:
+  int64_t kind = kType;
+
+  explicit IncompleteTypeObj(ffi::UnsafeInit) {}
+  explicit IncompleteTypeObj(int64_t kind) : kind(kind) {}
+  static constexpr TVMFFISEqHashKind _type_s_eq_hash_kind = kTVMFFISEqHashKindFreeVar;
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("torch_tvm.relay.IncompleteType", IncompleteTypeObj, TypeObj);
+};
+class TORCH_TVM_API IncompleteType : public Type {
+ public:
+  explicit IncompleteType(int64_t kind = kType);
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(IncompleteType, Type, IncompleteTypeObj);
 };
 
 // A type parameter of a function or of an algebraic data type; identity, not the name, tells them

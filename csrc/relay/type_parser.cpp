@@ -13,6 +13,12 @@ ffi::Optional<Type> TypeParser::ParseType() {
   return RequiredType();
 }
 
+Type TypeParser::TypeInside() {
+  if (!Peek().Is("_")) return RequiredType();
+  Next();
+  return IncompleteType();
+}
+
 Type TypeParser::RequiredType() {
   Nesting nesting(this);
   const Token& token = Peek();
@@ -25,7 +31,7 @@ Type TypeParser::RequiredType() {
     }
     ffi::Array<Type> args = TypeList("(", ")");
     Expect("->");
-    return FuncType(args, RequiredType());
+    return FuncType(args, TypeInside());
   }
   if (token.Is("ref")) FailExpected("a type; that of a reference has no spelling in Relay text");
   if (token.kind != TokenKind::kIdent || IsKeyword(token.source)) FailExpected("a type");
@@ -63,7 +69,7 @@ ffi::Array<Type> TypeParser::TypeList(std::string_view open, std::string_view cl
   ffi::Array<Type> types;
   Expect(open);
   while (!Peek().Is(close)) {
-    types.push_back(RequiredType());
+    types.push_back(TypeInside());
     if (!Peek().Is(",")) break;
     Next();
   }
@@ -75,16 +81,14 @@ Type TypeParser::TensorTypeRest() {
   Next();
   Expect("[");
   Expect("(");
-  ffi::Array<int64_t> shape;
+  ffi::Array<int64_t> shape, bits;
+  ffi::Array<ffi::Optional<SizeVar>> vars;
+  const Token& first = Peek();
   while (!Peek().Is(")")) {
-    if (Peek().Is("?")) {
-      Next();
-      shape.push_back(kAnySize);
-    } else {
-      const Token& size = Expect(TokenKind::kInteger, "a size (an integer or '?')");
-      if (size.integer < 0) Fail(size, "expected a size that is not negative");
-      shape.push_back(size.integer);
-    }
+    Size size = ParseSize();
+    shape.push_back(size.number);
+    bits.push_back(size.bits);
+    vars.push_back(size.var);
     if (!Peek().Is(",")) break;
     Next();
   }
@@ -92,7 +96,27 @@ Type TypeParser::TensorTypeRest() {
   Expect(",");
   DLDataType dtype = Dtype();
   Expect("]");
-  return TensorType(shape, dtype);
+  return MakeChecked(first, [&] { return TensorType(shape, dtype, vars, bits); });
+}
+
+TypeParser::Size TypeParser::ParseSize() {
+  const Token& token = Peek();
+  if (token.Is("?")) {
+    Next();
+    return {};
+  }
+  if (token.kind == TokenKind::kMeta) {
+    ffi::Any value = MetaValue(Next());
+    if (auto var = value.as<SizeVar>()) return {kAnySize, 32, *var};
+    auto number = value.as<int64_t>();
+    if (!number || *number < 0) {
+      Fail(token, Concat("expected a size, got ", token.source, ", which is none"));
+    }
+    return {*number, IsInt32(*number) ? 32 : 64};
+  }
+  Expect(TokenKind::kInteger, "a size (an integer, '?' or a variable in the metadata)");
+  if (token.integer < 0) Fail(token, "expected a size that is not negative");
+  return {token.integer, token.dtype.bits};
 }
 
 DLDataType TypeParser::Dtype() {

@@ -15,6 +15,8 @@ class TypeParser : public ParserBase {
   using ParserBase::ParserBase;
 
  protected:
+  ~TypeParser() = default;
+
   // The names of type variables as long as the text is in their scope.
   class TypeScope {
    public:
@@ -27,7 +29,7 @@ class TypeParser : public ParserBase {
     TypeParser* parser_;
   };
 
-  // nullopt for "_", the type that is left open.
+  // nullopt for "_", the type that is left open; inside of another type that is an IncompleteType.
   ffi::Optional<Type> ParseType();
   // "[A, B]" if it comes next; the names are in the innermost scope.
   ffi::Array<TypeVar> ParseTypeParams();
@@ -46,9 +48,17 @@ class TypeParser : public ParserBase {
     size_t num_args;
   };
 
+  Type TypeInside();
   Type RequiredType();
   ffi::Array<Type> TypeList(std::string_view open, std::string_view close);
   Type TensorTypeRest();
+  // A size's number, the width of its type and the variable that stands for it.
+  struct Size {
+    int64_t number = kAnySize;
+    int64_t bits = 32;
+    ffi::Optional<SizeVar> var = std::nullopt;
+  };
+  Size ParseSize();
   Type NamedType();
   GlobalTypeVar GlobalType(const Token& name);
   Constructor ParseConstructor(const GlobalTypeVar& header);

@@ -17,12 +17,26 @@ std::string Join(const Items& items, Text text) {
   return joined;
 }
 
-std::string TensorTypeText(const TensorTypeObj* type) {
+std::string SizeText(const TensorTypeObj* type, size_t dim, const TypeVarNames& names) {
+  if (type->size_vars && (*type->size_vars)[dim]) {
+    SizeVar var = *(*type->size_vars)[dim];
+    return names.size ? names.size(var) : std::string(var->name_hint);
+  }
+  int64_t size = type->shape[dim];
+  if (size == kAnySize) return "?";
+  if (!type->size_bits) return IntText(size);
+  // As TVM prints: integers of 8 bits have no suffix.
+  int64_t bits = (*type->size_bits)[dim];
+  return std::to_string(size) + (bits == 64 ? "i64" : bits == 16 ? "i16" : "");
+}
+
+std::string TensorTypeText(const TensorTypeObj* type, const TypeVarNames& names) {
   std::string dtype = DtypeText(type->dtype);
   if (type->shape.empty()) return IsScalarDtype(dtype) ? dtype : Concat("Tensor[(), ", dtype, "]");
-  std::string sizes = Join(type->shape, [](int64_t size) {
-    return size == kAnySize ? std::string("?") : IntText(size);
-  });
+  std::string sizes;
+  for (size_t dim = 0; dim < type->shape.size(); ++dim) {
+    sizes += (dim ? ", " : "") + SizeText(type, dim, names);
+  }
   return Concat("Tensor[(", sizes, "), ", dtype, "]");
 }
 
@@ -83,7 +97,7 @@ bool IsTypeName(std::string_view word) {
 
 std::string TypeText(const Type& type, const TypeVarNames& names) {
   auto text = [&names](const Type& part) { return TypeText(part, names); };
-  if (const auto* tensor = type.as<TensorTypeObj>()) return TensorTypeText(tensor);
+  if (const auto* tensor = type.as<TensorTypeObj>()) return TensorTypeText(tensor, names);
   if (const auto* tuple = type.as<TupleTypeObj>()) {
     return Concat("(", Join(tuple->fields, text), tuple->fields.size() == 1 ? ",)" : ")");
   }
@@ -92,14 +106,16 @@ std::string TypeText(const Type& type, const TypeVarNames& names) {
                   Join(function->arg_types, text), ") -> ", text(function->ret_type));
   }
   if (const auto* var = type.as<TypeVarObj>()) {
-    auto known = names.find(var);
-    return known == names.end() ? std::string(var->name_hint) : known->second;
+    auto known = names.types.find(var);
+    return known == names.types.end() ? std::string(var->name_hint) : known->second;
   }
   if (const auto* global = type.as<GlobalTypeVarObj>()) return global->name_hint;
   if (const auto* call = type.as<TypeCallObj>()) {
     return Concat(text(call->func), "[", Join(call->args, text), "]");
   }
   if (const auto* cell = type.as<RefTypeObj>()) return Concat("ref(", text(cell->value), ")");
+  // TVM's printer has no case for it; this is what its parser reads.
+  if (type.as<IncompleteTypeObj>()) return "_";
   if (auto data = type.as<TypeData>()) return TypeDataText(*data, names);
   TVM_FFI_THROW(TypeError) << "no text for a type of class " << type.GetTypeKey();
 }

@@ -1,6 +1,7 @@
 // Types in Relay's text format.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,8 +11,12 @@
 
 namespace torch_tvm::relay {
 
-// What type variables are called where a type stands; others are called as they say themselves.
-using TypeVarNames = std::unordered_map<const ffi::Object*, std::string>;
+// What variables are called where a type stands; others are called as they say themselves.
+struct TypeVarNames {
+  std::unordered_map<const ffi::Object*, std::string> types = {};
+  // The parser reads a variable that stands for a size as a reference into the metadata only.
+  std::function<std::string(const SizeVar&)> size = {};
+};
 
 std::string DtypeText(DLDataType dtype);
 // nullopt for what is no dtype.

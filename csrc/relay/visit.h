@@ -1,17 +1,50 @@
 // The expressions that an expression is made of, and the types that a type is made of.
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "relay/adt.h"
 #include "relay/expr.h"
 
 namespace torch_tvm::relay {
 
-// Calls visit for each operand, in order; not for variables that are bound.
+// Whether an expression has no operands.
+inline bool IsLeaf(const Expr& expr) {
+  return expr.as<VarObj>() || expr.as<ConstantObj>() || expr.as<OpObj>() ||
+         expr.as<GlobalVarObj>() || expr.as<ConstructorObj>();
+}
+
+// Calls visit for each expression in the value of an attribute, in order. A constant is a value.
+template <typename Visit>
+void VisitExprsIn(const ffi::Any& value, Visit visit) {
+  if (auto expr = value.as<Expr>()) {
+    if (!expr->as<ConstantObj>()) visit(*expr);
+  } else if (auto items = value.as<ffi::Array<ffi::Any>>()) {
+    for (const ffi::Any& item : *items) VisitExprsIn(item, visit);
+  }
+}
+
+// Calls visit for each expression in attributes, sorted by their names.
+template <typename Visit>
+void VisitAttrExprs(const ffi::Map<ffi::String, ffi::Any>& attrs, Visit visit) {
+  std::map<std::string, ffi::Any> with_exprs;
+  for (const auto& [name, value] : attrs) {
+    VisitExprsIn(value, [&, &name = name, &value = value](const Expr&) {
+      with_exprs.emplace(std::string(name), value);
+    });
+  }
+  for (const auto& [name, value] : with_exprs) VisitExprsIn(value, visit);
+}
+
+// Calls visit for each operand, in order, and for the expressions in attributes; not for variables
+// that are bound.
 template <typename Visit>
 void VisitOperands(const Expr& expr, Visit visit) {
   if (const auto* call = expr.as<CallObj>()) {
     visit(call->op);
     for (const Expr& arg : call->args) visit(arg);
+    VisitAttrExprs(call->attrs, visit);
   } else if (const auto* tuple = expr.as<TupleObj>()) {
     for (const Expr& field : tuple->fields) visit(field);
   } else if (const auto* item = expr.as<TupleGetItemObj>()) {
@@ -25,6 +58,7 @@ void VisitOperands(const Expr& expr, Visit visit) {
     visit(branch->false_branch);
   } else if (const auto* function = expr.as<FunctionObj>()) {
     visit(function->body);
+    VisitAttrExprs(function->attrs, visit);
   } else if (const auto* match = expr.as<MatchObj>()) {
     visit(match->data);
     for (const Clause& clause : match->clauses) visit(clause->rhs);

@@ -8,6 +8,7 @@ from torch_tvm.relay.adt import TypeData
 from torch_tvm.relay.ty import (
     FuncType,
     GlobalTypeVar,
+    IncompleteType,
     RefType,
     TupleType,
     Type,
@@ -33,6 +34,8 @@ def kind_fault(ty: Type, types: Mapping[str, TypeData], bound: Collection[TypeVa
         if ty.kind != TypeKind.Type:
             return f"expected a type, got '{ty.name_hint}' of kind {TypeKind(ty.kind).name}"
         return None if ty in bound else f"type variable '{ty.name_hint}' is bound nowhere"
+    if isinstance(ty, IncompleteType):
+        return "expected a type, got '_', which nothing tells"
     if isinstance(ty, GlobalTypeVar):
         return f"expected a type, got '{ty.name_hint}' without its arguments"
     if isinstance(ty, TypeData):

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from torch_tvm.relay.expr import Call, Constant, Expr, Op
 from torch_tvm.relay.relations import RELATIONS, CallSite
+from torch_tvm.relay.size_solver import SizeSolver
 from torch_tvm.relay.ty import Type
 from torch_tvm.relay.type_solver import TypeInferenceError, TypeSolver
 
 
-def operator_type(call: Call, args: list[Expr], types: list[Type]) -> Type:
+def operator_type(call: Call, args: list[Expr], types: list[Type], sizes: SizeSolver) -> Type:
     """Ask the operator's relation for the type of a call."""
     assert isinstance(call.op, Op)
     name = str(call.op.name)
@@ -19,7 +20,7 @@ def operator_type(call: Call, args: list[Expr], types: list[Type]) -> Type:
     try:
         if name not in RELATIONS:
             raise NotImplementedError("the operator has no type relation")
-        return RELATIONS[name](CallSite(name, types, call.attrs, constants))
+        return RELATIONS[name](CallSite(name, types, call.attrs, constants, sizes))
     except (TypeError, ValueError) as error:  # the latter of sizes that no tensor has
         raise TypeInferenceError(f"{name}({operands}): {error}", call.span) from error
     except NotImplementedError as error:
@@ -65,7 +66,7 @@ class DeferredCalls:
                     self._waiting.append(site)
                     continue
                 found = True
-                ty = operator_type(site.call, site.args, types)
+                ty = operator_type(site.call, site.args, types, self._solver.sizes)
                 if self._solver.unify(site.result, ty) is None:
                     expected = self._solver.resolve(site.result)
                     raise TypeInferenceError(

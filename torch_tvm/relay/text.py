@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tvm_ffi
 
@@ -28,7 +30,9 @@ class ParseError(ValueError):
         self.line, self.column = map(int, place.groups()) if place else (0, 0)
 
 
-def parse(text: str, source_name: str | None = None) -> IRModule | Expr:
+def parse(
+    text: str, source_name: str | None = None, init_meta_table: Mapping[str, Sequence[Any]] | None = None
+) -> IRModule | Expr:
     """Read what :meth:`Expr.astext` prints.
 
     Parameters
@@ -37,6 +41,9 @@ def parse(text: str, source_name: str | None = None) -> IRModule | Expr:
         A module (``def @main...``, ``type List[A] {...}``), or one expression.
     source_name
         Give each expression a span in the source of this name.
+    init_meta_table
+        Objects by type key that references into the metadata find behind those of the text's own section:
+        ``{"relay.Constant": [relay.const(1.0)]}`` is ``meta[relay.Constant][0]`` of a text without one.
 
     Returns
     -------
@@ -58,7 +65,8 @@ def parse(text: str, source_name: str | None = None) -> IRModule | Expr:
     """
     if not isinstance(text, str):
         raise TypeError(f"parse: expected Relay text as a str, got {type(text).__name__}")
-    result: IRModule | Expr = _parse(text, source_name)
+    table = {key: list(objects) for key, objects in (init_meta_table or {}).items()}
+    result: IRModule | Expr = _parse(text, source_name, table)
     return result
 
 

@@ -30,7 +30,7 @@ from torch_tvm.relay.expr import (
     Var,
 )
 from torch_tvm.relay.type_solver import TypeSolver
-from torch_tvm.relay.visit import expressions
+from torch_tvm.relay.visit import expressions, map_attributes
 
 
 class Closing:
@@ -78,7 +78,8 @@ class Closing:
     def rebuilt(self, expr: Expr) -> Expr:
         done = self.done
         if isinstance(expr, Call):
-            return Call(done[expr.op], self.each(expr.args), expr.attrs, expr.span)
+            attrs = map_attributes(expr, done.__getitem__) or expr.attrs
+            return Call(done[expr.op], self.each(expr.args), attrs, expr.span)
         if isinstance(expr, Tuple):
             return Tuple(self.each(expr.fields), expr.span)
         if isinstance(expr, TupleGetItem):
@@ -92,7 +93,8 @@ class Closing:
             if result is not None and self.solver.is_open(result):
                 result = None
             params = [self.var(param) for param in expr.params]
-            return Function(params, done[expr.body], result, expr.type_params, expr.attrs, expr.span)
+            attrs = map_attributes(expr, done.__getitem__) or expr.attrs
+            return Function(params, done[expr.body], result, expr.type_params, attrs, expr.span)
         if isinstance(expr, Match):
             clauses = [Clause(self.pattern(clause.lhs), done[clause.rhs]) for clause in expr.clauses]
             return Match(done[expr.data], clauses, expr.complete, expr.span)

@@ -23,6 +23,7 @@ from torch_tvm.relay.expr import (
     RefCreate,
     RefRead,
     RefWrite,
+    Span,
     Tuple,
     TupleGetItem,
     Var,
@@ -34,6 +35,7 @@ from torch_tvm.relay.pattern_types import Patterns
 from torch_tvm.relay.ty import FuncType, RefType, TensorType, TupleType, Type, TypeCall, TypeVar
 from torch_tvm.relay.type_closing import Closing
 from torch_tvm.relay.type_solver import TypeInferenceError, TypeSolver
+from torch_tvm.relay.visit import attribute_expressions, map_attributes
 
 Visit = Generator[Expr, Expr, Expr]
 
@@ -96,11 +98,13 @@ class _Inference:
         self.patterns = Patterns(self.types, self.solver, self.bind)
         self.type_params: set[TypeVar] = set()  # of the functions that were seen
         self.open_params: list[Var] = []  # without a type annotation
+        self.open_types: list[tuple[Expr, Type]] = []  # that are declared with '_' in them
         self.deferred = DeferredCalls(self.solver)
 
     def share(self, other: _Inference) -> None:
         """Work with the unknown types of another run."""
         self.solver, self.type_params, self.deferred = other.solver, other.type_params, other.deferred
+        self.open_types = other.open_types
         self.patterns = Patterns(self.types, self.solver, self.bind)
 
     def module(self) -> IRModule:
@@ -122,26 +126,30 @@ class _Inference:
         for param in self.open_params:
             if self.solver.is_unknown(self.type_of(self.done[param])):
                 raise _fail(param, f"parameter '%{param.name_hint}' has no type annotation")
+        for expr, ty in self.open_types:
+            if self.solver.is_open(ty):
+                raise _fail(expr, f"cannot infer what '_' is in {self.solver.resolve(ty)!r}")
         self.deferred.check()
         return Closing(self.solver).run(typed)
 
-    def global_type(self, name: str) -> FuncType:
+    def global_type(self, name: str, span: Span | None = None) -> FuncType:
         if name not in self.global_types:
             if name not in self.source.functions:
-                raise TypeInferenceError(f"the module has no function '@{name}'")
+                raise TypeInferenceError(f"the module has no function '@{name}'", span)
             function = self.source.functions[name]
-            self.type_params.update(function.type_params)
-            declared = self.declared_type(function)
-            self.global_types[name] = declared
-            typed = self.closed(function)
+            # What is not known is found out for each function anew, as what variables among the sizes stand for.
+            inner = _Inference(self.source)
+            inner.functions, inner.global_types = self.functions, self.global_types
+            inner.type_params.update(function.type_params)
+            self.global_types[name] = inner.declared_type(function)
+            typed = inner.closed(function)
             assert isinstance(typed, Function) and isinstance(typed.checked_type, FuncType)
             self.functions[name] = typed
             self.global_types[name] = typed.checked_type
         known = self.global_types[name]
         if known is None:
-            raise TypeInferenceError(
-                f"the recursive function '@{name}' needs types of its parameters and result"
-            )
+            reason = f"the recursive function '@{name}' needs types of its parameters and result"
+            raise TypeInferenceError(reason, span)
         return known
 
     def run(self, root: Expr) -> Expr:
@@ -184,6 +192,10 @@ class _Inference:
 
     @staticmethod
     def type_of(typed: Expr) -> Type:
+        if isinstance(typed, Op):
+            raise NotImplementedError(
+                f"operator '{typed.name}' is no operand here: only calls of it have types"
+            )
         if typed.checked_type is None:
             raise _Unknown
         return typed.checked_type
@@ -193,14 +205,13 @@ class _Inference:
         if isinstance(expr, Var):
             if expr.type_annotation is None:
                 raise _fail(expr, f"variable '%{expr.name_hint}' has no type annotation and is bound nowhere")
-            self.check_kind(expr.type_annotation, expr)
-            expr.checked_type = expr.type_annotation
+            expr.checked_type = self.declared(expr.type_annotation, expr)
         elif isinstance(expr, Constant):
             ty = TensorType(expr.data.shape, str(expr.data.dtype))
             if expr.checked_type is None or not structural_equal(expr.checked_type, ty):
                 expr.checked_type = ty
         elif isinstance(expr, GlobalVar):
-            expr.checked_type = self.global_type(expr.name_hint)
+            expr.checked_type = self.global_type(expr.name_hint, expr.span)
         elif isinstance(expr, Constructor):
             data, definition = self.patterns.definition_of(expr, expr.span)
             result = TypeCall(data.header, data.type_vars)
@@ -213,15 +224,15 @@ class _Inference:
         """Give a parameter or let variable its type."""
         known = self.done.get(var, var)
         assert isinstance(known, Var)
-        declared = known.type_annotation
-        if declared is None:
+        if known.type_annotation is None:
+            declared = ty
             known = Var(var.name_hint, ty, var.span)
         else:
-            self.check_kind(declared, var)
+            declared = self.declared(known.type_annotation, var)
             if self.solver.unify(declared, ty) is None:
                 ty = self.solver.resolve(ty)
                 raise _fail(var, f"variable '%{var.name_hint}' is declared as {declared!r}, but gets {ty!r}")
-        known.checked_type = known.type_annotation
+        known.checked_type = declared
         self.done[var] = known
         return known
 
@@ -229,35 +240,48 @@ class _Inference:
         args = []
         for arg in call.args:
             args.append((yield arg))
+        attrs = yield from self.typed_attributes(call)
         types = [self.solver.resolve(self.type_of(arg)) for arg in args]
         if isinstance(call.op, Op):
-            typed = call if _same(args, call.args) else Call(call.op, args, call.attrs, call.span)
+            unchanged = _same(args, call.args) and attrs is None
+            typed = call if unchanged else Call(call.op, args, attrs or call.attrs, call.span)
             if self.solver.used and any(map(self.solver.is_open, types)):
                 typed.checked_type = self.deferred.add(call, args, types)
             else:
-                typed.checked_type = operator_type(call, args, types)
+                typed.checked_type = operator_type(call, args, types, self.solver.sizes)
             return typed
         if isinstance(call.op, Function):
             self.expected_params[call.op] = types
         callee = yield call.op
         function_type = self.type_of(callee)
-        unchanged = callee.same_as(call.op) and _same(args, call.args)
-        typed = call if unchanged else Call(callee, args, call.attrs, call.span)
+        unchanged = callee.same_as(call.op) and _same(args, call.args) and attrs is None
+        typed = call if unchanged else Call(callee, args, attrs or call.attrs, call.span)
         typed.checked_type = self.result_type(call, function_type, types)
         return typed
+
+    def typed_attributes(self, expr: Call | Function) -> Generator[Expr, Expr, dict[str, Any] | None]:
+        """Give types to the expressions in attributes; returns None if that changes nothing."""
+        typed: dict[Expr, Expr] = {}
+        for held in attribute_expressions(expr):
+            typed[held] = yield held
+        return map_attributes(expr, typed.__getitem__) if typed else None
+
+    def declared(self, ty: Type, expr: Expr) -> Type:
+        """Take a type that a program declares, and put unknowns in place of what it leaves open."""
+        opened = self.solver.opened(ty)
+        if not opened.same_as(ty):
+            self.open_types.append((expr, opened))
+        if not isinstance(opened, TensorType) and not self.solver.is_open(opened):
+            fault = kind_fault(opened, self.types, self.type_params)
+            if fault is not None:
+                raise _fail(expr, fault)
+        return opened
 
     def known(self, ty: Type) -> Type:
         """Resolve a type whose form is asked for."""
         if self.solver.is_unknown(ty):
             self.deferred.solve()
         return self.solver.resolve(ty)
-
-    def check_kind(self, ty: Type, expr: Expr) -> None:
-        if isinstance(ty, TensorType) or self.solver.is_open(ty):
-            return
-        fault = kind_fault(ty, self.types, self.type_params)
-        if fault is not None:
-            raise _fail(expr, fault)
 
     def result_type(self, call: Call, function_type: Type, types: list[Type]) -> Type:
         function_type = self.solver.instantiate(self.known(function_type))
@@ -320,14 +344,16 @@ class _Inference:
         params = [ty for ty in annotations if ty is not None]
         if function.ret_type is None or len(params) != len(annotations):
             return None
-        return FuncType(params, function.ret_type, function.type_params)
+        opened = [self.solver.opened(ty) for ty in params]
+        return FuncType(opened, self.solver.opened(function.ret_type), function.type_params)
 
     def declare_recursive(self, let: Let) -> None:
         """Type the variable of a function before the function is visited, which may call it."""
         function = let.value
         assert isinstance(function, Function)
         self.type_params.update(function.type_params)
-        declared = let.var.type_annotation or self.declared_type(function)
+        annotation = let.var.type_annotation
+        declared = self.declared_type(function) if annotation is None else self.solver.opened(annotation)
         if declared is None:
             declared = self.recursive_type(let.var, function)
         self.bind(let.var, declared)
@@ -446,24 +472,27 @@ class _Inference:
                 ty = self.solver.fresh()
                 self.open_params.append(param)
             params.append(self.bind(param, ty))
+        attrs = yield from self.typed_attributes(function)
         body = yield function.body
-        result = self.solver.instantiate(self.solver.resolve(self.type_of(body)))
-        if function.ret_type is not None:
-            self.check_kind(function.ret_type, function)
-            if self.solver.unify(function.ret_type, result) is None:
-                result = self.solver.resolve(result)
-                raise _fail(
-                    function, f"the function is declared to give {function.ret_type!r}, but gives {result!r}"
-                )
-            result = function.ret_type
-        unchanged = function.ret_type is not None and body.same_as(function.body)
-        if not (unchanged and _same(params, function.params)):
-            typed = Function(params, body, result, function.type_params, function.attrs, function.span)
-        else:
-            typed = function
+        result = self.result_of(function, body)
+        same, typed = _same([body, *params], [function.body, *function.params]), function
+        if attrs or not same or function.ret_type is None or not result.same_as(function.ret_type):
+            kept = attrs or function.attrs
+            typed = Function(params, body, result, function.type_params, kept, function.span)
         types = [self.type_of(param) for param in params]
         typed.checked_type = FuncType(types, result, function.type_params)
         return typed
+
+    def result_of(self, function: Function, body: Expr) -> Type:
+        """Give the type that a function is declared to give, or that its body has."""
+        result = self.solver.instantiate(self.solver.resolve(self.type_of(body)))
+        if function.ret_type is None:
+            return result
+        declared = self.declared(function.ret_type, function)
+        if self.solver.unify(declared, result) is None:
+            result = self.solver.resolve(result)
+            raise _fail(function, f"the function is declared to give {declared!r}, but gives {result!r}")
+        return declared
 
 
 def _same(a: Iterable[Expr], b: Iterable[Expr]) -> bool:

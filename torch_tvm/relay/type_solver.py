@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from torch_tvm.relay.expr import Span
+from torch_tvm.relay.size_solver import SizeSolver, same_size
 from torch_tvm.relay.ty import (
     FuncType,
     GlobalTypeVar,
+    IncompleteType,
     RefType,
     TensorType,
     TupleType,
@@ -33,13 +35,13 @@ class TypeInferenceError(TypeError):
         self.reason, self.span = reason, span
 
 
-def map_type_vars(ty: Type, replace: Callable[[TypeVar], Type]) -> Type:
-    """Return a type with other types in place of its variables; the same object if nothing changes."""
+def map_type_vars(ty: Type, replace: Callable[[TypeVar | IncompleteType], Type]) -> Type:
+    """Return a type with others in place of its variables and open parts; the same object if nothing changes."""
 
     def mapped(types: Iterable[Type]) -> list[Type]:
         return [map_type_vars(part, replace) for part in types]
 
-    if isinstance(ty, TypeVar):
+    if isinstance(ty, TypeVar | IncompleteType):
         return replace(ty)
     if isinstance(ty, TupleType):
         fields = mapped(ty.fields)
@@ -59,7 +61,9 @@ def map_type_vars(ty: Type, replace: Callable[[TypeVar], Type]) -> Type:
 
 def substitute(ty: Type, types: dict[TypeVar, Type]) -> Type:
     """Return a type with these types in place of variables."""
-    return map_type_vars(ty, lambda var: types.get(var, var)) if types else ty
+    if not types:
+        return ty
+    return map_type_vars(ty, lambda var: types.get(var, var) if isinstance(var, TypeVar) else var)
 
 
 class TypeSolver:
@@ -67,6 +71,8 @@ class TypeSolver:
 
     def __init__(self) -> None:
         self._found: dict[TypeVar, Type | None] = {}
+        self._opened: dict[IncompleteType, TypeVar] = {}
+        self.sizes = SizeSolver()
 
     @property
     def used(self) -> bool:
@@ -79,6 +85,18 @@ class TypeSolver:
         self._found[unknown] = None
         return unknown
 
+    def opened(self, ty: Type) -> Type:
+        """Put unknowns in place of the parts of a type that are left open."""
+
+        def unknown(part: TypeVar | IncompleteType) -> Type:
+            if isinstance(part, TypeVar):
+                return part
+            if part not in self._opened:
+                self._opened[part] = self.fresh()
+            return self._opened[part]
+
+        return map_type_vars(ty, unknown)
+
     def is_unknown(self, ty: Type) -> bool:
         """Say whether nothing at all is known of a type."""
         ty = self._seen(ty)
@@ -88,9 +106,9 @@ class TypeSolver:
         """Say whether a type has parts that are not known."""
         found = False
 
-        def look(var: TypeVar) -> Type:
+        def look(var: TypeVar | IncompleteType) -> Type:
             nonlocal found
-            found = found or var in self._found
+            found = found or isinstance(var, IncompleteType) or var in self._found
             return var
 
         if self._found:
@@ -102,8 +120,9 @@ class TypeSolver:
         if not self._found:
             return ty
 
-        def known(var: TypeVar) -> Type:
-            found = self._found.get(var)
+        def known(var: TypeVar | IncompleteType) -> Type:
+            unknown = self._opened.get(var) if isinstance(var, IncompleteType) else var
+            found = None if unknown is None else self._found.get(unknown)
             return var if found is None else self.resolve(found)
 
         return map_type_vars(ty, known)
@@ -115,7 +134,7 @@ class TypeSolver:
         return substitute(FuncType(ty.arg_types, ty.ret_type), {var: self.fresh() for var in ty.type_params})
 
     def unify(self, a: Type, b: Type) -> Type | None:
-        """Return what both types allow ('?' allows any size), or None if they exclude each other."""
+        """Return what both types allow ('?' allows any size, '_' any type), or None if they exclude each other."""
         a, b = self._seen(a), self._seen(b)
         if a.same_as(b):
             return a
@@ -123,7 +142,7 @@ class TypeSolver:
             if isinstance(unknown, TypeVar) and unknown in self._found:
                 return self._bind(unknown, other)
         if isinstance(a, TensorType) and isinstance(b, TensorType):
-            return _unify_tensors(a, b)
+            return self._unify_tensors(a, b)
         if isinstance(a, TupleType) and isinstance(b, TupleType):
             fields = self._unify_all(a.fields, b.fields)
             return None if fields is None else TupleType(fields)
@@ -140,6 +159,8 @@ class TypeSolver:
         return None
 
     def _seen(self, ty: Type) -> Type:
+        if isinstance(ty, IncompleteType):
+            ty = self.opened(ty)
         while isinstance(ty, TypeVar) and (found := self._found.get(ty)) is not None:
             ty = found
         return ty
@@ -147,17 +168,27 @@ class TypeSolver:
     def _bind(self, unknown: TypeVar, ty: Type) -> Type | None:
         within = False
 
-        def look(var: TypeVar) -> Type:
+        def look(var: TypeVar | IncompleteType) -> Type:
             nonlocal within
             within = within or var.same_as(unknown)
             return var
 
-        ty = self.resolve(ty)
+        ty = self.resolve(self.opened(ty))
         map_type_vars(ty, look)
         if within:  # a type that would be part of itself
             return None
         self._found[unknown] = ty
         return ty
+
+    def _unify_tensors(self, a: TensorType, b: TensorType) -> Type | None:
+        left, right = a.sizes, b.sizes
+        if a.dtype != b.dtype or len(left) != len(right):
+            return None
+        sizes = [self.sizes.unify(m, n) for m, n in zip(left, right, strict=True)]
+        known = [size for size in sizes if size is not None]
+        if len(known) != len(sizes):
+            return None
+        return a if all(map(same_size, known, left)) else TensorType(known, a.dtype)
 
     def _unify_functions(self, a: FuncType, b: FuncType) -> Type | None:
         """The type parameters that one function has more than the other are unknowns."""
@@ -177,17 +208,6 @@ class TypeSolver:
             return None
         unified = [self.unify(x, y) for x, y in zip(left, right, strict=True)]
         return None if None in unified else [ty for ty in unified if ty is not None]
-
-
-def _unify_tensors(a: TensorType, b: TensorType) -> Type | None:
-    sizes_a, sizes_b = list(a.shape), list(b.shape)
-    if a.dtype != b.dtype or len(sizes_a) != len(sizes_b):
-        return None
-    if sizes_a == sizes_b:
-        return a
-    if any(m != n and -1 not in (m, n) for m, n in zip(sizes_a, sizes_b, strict=True)):
-        return None
-    return TensorType([max(m, n) for m, n in zip(sizes_a, sizes_b, strict=True)], a.dtype)
 
 
 def _same(a: Iterable[Type], b: Iterable[Type]) -> bool:

@@ -79,12 +79,12 @@ def _cast_like(call: CallSite) -> Type:
 @relation("nn.prelu")
 def _prelu(call: CallSite) -> Type:
     call.one_dtype(0, 1)
-    call.demand_shape(1, [call.shape()[call.axis()]])
+    call.assign_shape(1, [call.shape()[call.axis()]])
     return call.tensor()
 
 
 @relation("nn.bias_add")
 def _bias_add(call: CallSite) -> Type:
     call.one_dtype(0, 1)
-    call.demand_shape(1, [call.shape()[call.axis()]])
+    call.assign_shape(1, [call.shape()[call.axis()]])
     return call.tensor()

@@ -24,8 +24,8 @@ def _upsampling(call: CallSite) -> Type:
     layout = call.attr("layout")
     sizes = by_letter(call, 0, layout)
     for letter in spatial_axes(layout):
-        if sizes[letter] != ANY:
-            sizes[letter] = round(sizes[letter] * call.attr(f"scale_{letter.lower()}"))
+        known = sizes[letter] != ANY
+        sizes[letter] = round(sizes[letter] * call.attr(f"scale_{letter.lower()}")) if known else ANY
     return TensorType(in_layout(sizes, layout), call.dtype())
 
 

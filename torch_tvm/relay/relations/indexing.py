@@ -74,11 +74,11 @@ def _adv_index(call: CallSite) -> Type:
     for index in indices:
         integers = str(index.dtype).startswith(("int", "uint"))
         call.demand(integers, f"expected integers as indices, got {index!r}")
-        joint = broadcast(shape, list(index.shape))
+        joint = broadcast(shape, index.sizes)
         if joint is None:
             raise TypeError(f"expected indices that broadcast, got {call.types[0]!r}")
         shape = joint
-    return TensorType(shape + list(data.shape)[len(indices) :], str(data.dtype))
+    return TensorType(shape + data.sizes[len(indices) :], str(data.dtype))
 
 
 @relation("argwhere")
@@ -102,7 +102,11 @@ def _sequence(call: CallSite) -> Type:
     batch = 1 - call.attr("axis") if call.name == "sequence_mask" else call.attr("batch_axis")
     message = f"expected axis to be 0 or 1, got {call.attributes}"
     call.demand(call.name != "sequence_mask" or batch in (0, 1), message)
-    call.demand_shape(1, [call.shape()[call.normal(batch, call.rank(), "batch axis")]])
+    sizes = [call.shape()[call.normal(batch, call.rank(), "batch axis")]]
+    if call.name == "sequence_mask":
+        call.assign_shape(1, sizes)
+    else:
+        call.demand_shape(1, sizes)
     return call.tensor()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch_tvm.relay.ty import TensorType, Type
 
-from .registry import ANY, CallSite, agree, relation, times
+from .registry import ANY, CallSite, agree, larger, relation, times
 
 
 def dense_shape(call: CallSite) -> list[int]:
@@ -18,14 +18,15 @@ def dense_shape(call: CallSite) -> list[int]:
 
 def demand_inner(call: CallSite, a: int, b: int) -> None:
     """Demand that the dims agree that a product sums over."""
-    call.demand(agree(a, b), f"expected operands that sum over one size, got {a} and {b}")
+    fits = agree(a, b) if call.attributes.get("units") is None else call.sizes.unify(a, b) is not None
+    call.demand(fits, f"expected operands that sum over one size, got {a} and {b}")
 
 
 def _units(call: CallSite, found: int) -> int:
     units = call.attr("units")
     if units is None:
         return found
-    call.demand(agree(units, found), f"expected units={found}, got units={units}")
+    call.demand(call.sizes.unify(units, found) is not None, f"expected units={found}, got units={units}")
     return int(units)
 
 
@@ -56,7 +57,7 @@ def batch_matmul_shape(call: CallSite) -> list[int]:
     demand_inner(call, k, k_b)
     message = f"expected one number of matrices, or 1, got {batch_a} and {batch_b}"
     call.demand(agree(batch_a, batch_b) or 1 in (batch_a, batch_b), message)
-    return [max(batch_a, batch_b), m, n]
+    return [larger(batch_a, batch_b), m, n]
 
 
 @relation("nn.batch_matmul")
@@ -144,7 +145,7 @@ def convolution_shape(call: CallSite) -> list[int]:
     result = {"N": data["N"], "C": channels}
     for i, letter in enumerate(space):
         extent, size = (kernel[i] - 1) * dilation[i] + 1, data[letter]
-        if size == ANY:
+        if ANY in (size, kernel[i]):
             result[letter] = ANY
         elif transposed:
             result[letter] = strides[i] * (size - 1) + extent - padding[i] + extra[i]
@@ -169,8 +170,10 @@ def _deformable(call: CallSite) -> Type:
     padding, kernel, offset = padding_sums(call, 2), weight[2:], call.demand_rank(4, 1)
     call.one_of("data_layout", call.attr("data_layout"), "NCHW")
     sizes = [
-        (size + padding[i] - (kernel[i] - 1) * dilation[i] - 1) // strides[i] + 1
+        ANY
+        if ANY in (size, kernel[i])
+        else (size + padding[i] - (kernel[i] - 1) * dilation[i] - 1) // strides[i] + 1
         for i, size in enumerate(data[2:])
     ]
-    call.demand_shape(1, [offset[0], 2 * call.attr("deformable_groups") * times(kernel), *sizes])
+    call.demand_shape(1, [offset[0], times([2 * call.attr("deformable_groups"), *kernel]), *sizes])
     return TensorType([data[0], weight[0], *sizes], call.dtype_attr("out_dtype"))

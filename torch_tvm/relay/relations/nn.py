@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch_tvm.relay.ty import TensorType, TupleType, Type
 
 from .linear import by_letter, in_layout, padding_sums, per_axis, spatial_axes
-from .registry import ANY, CallSite, relation, times
+from .registry import ANY, CallSite, plus, relation, times
 
 
 def _demand_channels(call: CallSite, *indices: int) -> int:
     channels = call.shape()[call.axis()]
     for index in indices:
         call.one_dtype(0, index)
-        call.demand_shape(index, [channels], f" (axis={call.attr('axis')})")
+        call.assign_shape(index, [channels], f" (axis={call.attr('axis')})")
     return channels
 
 
@@ -66,6 +66,7 @@ def pooled_shape(call: CallSite) -> list[int]:
     dilation, padding = per_axis(call, "dilation", len(space)), padding_sums(call, len(space))
     for i, letter in enumerate(space):
         if sizes[letter] == ANY:
+            sizes[letter] = ANY  # no longer the variable that it may have been
             continue
         slack = sizes[letter] + padding[i] - ((windows[i] - 1) * dilation[i] + 1)
         slack += strides[i] - 1 if call.attr("ceil_mode") else 0
@@ -108,8 +109,9 @@ def _pad(call: CallSite) -> Type:
         call.one_of("pad_mode", call.attr("pad_mode"), "constant", "edge", "reflect")
     else:
         call.one_of("mode", call.attr("mode"), "SYMMETRIC", "REFLECT")
-    result = [n if n == ANY else n + before + after for n, (before, after) in zip(shape, widths, strict=True)]
-    call.demand(min(result, default=0) >= ANY, f"expected sizes of 0 or more, got {result}")
+    fits = all(n == ANY or n + sum(pair) >= 0 for n, pair in zip(shape, widths, strict=True))
+    call.demand(fits, f"expected sizes of 0 or more, got pad_width={widths} of {call.types[0]!r}")
+    result = [plus(n, sum(pair)) for n, pair in zip(shape, widths, strict=True)]
     return TensorType(result, call.dtype())
 
 
@@ -120,6 +122,7 @@ def _depth_to_space(call: CallSite) -> Type:
     to_space = call.name == "nn.depth_to_space"
     for letter, factor in (("C", block * block), ("H", block), ("W", block)):
         if sizes[letter] == ANY:
+            sizes[letter] = ANY if factor > 1 else sizes[letter]
             continue
         shrinks = (letter == "C") == to_space
         message = f"expected size on axis {letter} to be a multiple of {factor}, got {sizes[letter]}"
@@ -149,5 +152,7 @@ def _nll_loss(call: CallSite) -> Type:
 @relation("nn.dilate")
 def _dilate(call: CallSite) -> Type:
     shape, strides = call.shape(), per_axis(call, "strides", call.rank())
-    sizes = [n if n == ANY else (n - 1) * s + 1 for n, s in zip(shape, strides, strict=True)]
+    sizes = [
+        n if s == 1 else ANY if n == ANY else (n - 1) * s + 1 for n, s in zip(shape, strides, strict=True)
+    ]
     return TensorType(sizes, call.dtype())

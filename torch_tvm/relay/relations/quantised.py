@@ -6,7 +6,7 @@ from torch_tvm.relay.ty import TensorType, TupleType, Type
 
 from .linear import batch_matmul_shape, convolution_shape, dense_shape
 from .nn import pooled_shape
-from .registry import CallSite, agree, broadcast, relation
+from .registry import CallSite, broadcast, relation
 from .shape import concatenate
 
 _STORED = ("int8", "uint8", "int16", "uint16", "int32")
@@ -26,7 +26,7 @@ def _demand_parameter(call: CallSite, index: int, dtype: str, channels: int) -> 
     """Demand one number, or one for each channel."""
     _demand_dtype(call, index, dtype)
     shape = call.shape(index)
-    fits = shape in ([], [1]) or (len(shape) == 1 and agree(shape[0], channels))
+    fits = shape in ([], [1]) or (len(shape) == 1 and call.sizes.unify(shape[0], channels) is not None)
     call.demand(fits, f"expected one number or {channels} as operand {index}, got {call.types[index]!r}")
 
 

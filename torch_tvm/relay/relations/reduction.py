@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch_tvm.relay.ty import TensorType, TupleType, Type
+from torch_tvm.relay.ty import Size, TensorType, TupleType, Type
 
 from .registry import CallSite, agree, relation, times
 
@@ -37,7 +37,9 @@ def _variance(call: CallSite) -> Type:
 
 @relation("argmax", "argmin")
 def _position(call: CallSite) -> Type:
-    return TensorType(_reduced(call), "int32")
+    # As in TVM: of the type that the first size has.
+    bits = Size.of(call.shape()[0]).bits if call.rank() else 32
+    return TensorType(_reduced(call), f"int{bits}")
 
 
 @relation("cumsum", "cumprod")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tvm_ffi
 
 from torch_tvm.relay.expr import BoxInt, Constant
+from torch_tvm.relay.size_solver import ANY, SizeSolver, is_any, same_size
 from torch_tvm.relay.ty import TensorType, TupleType, Type
-
-ANY = -1  # a size that is not known before run time, '?' in text
 
 Relation = Callable[["CallSite"], Type]
 RELATIONS: dict[str, Relation] = {}
@@ -30,29 +29,46 @@ def relation(*names: str) -> Callable[[Relation], Relation]:
 
 
 def agree(a: int, b: int) -> bool:
-    """Say whether two sizes may be the same."""
+    """Say whether two sizes may be the same: a variable may be any size."""
     return a == b or ANY in (a, b)
 
 
 def times(sizes: Sequence[int]) -> int:
-    """Multiply sizes; one that is not known makes the product unknown, unless another is zero."""
+    """Multiply sizes; one that is not known makes the product unknown, unless another is zero or all others are one."""
     product = 1
     for size in sizes:
         if size == 0:
             return 0
-        product = ANY if ANY in (product, size) else product * size
+        if product == 1:
+            product = size
+        elif size != 1:
+            product = ANY if ANY in (product, size) else product * size
     return product
 
 
+def plus(size: int, number: int) -> int:
+    """Add a number to a size."""
+    if number == 0:
+        return size
+    return ANY if size == ANY else size + number
+
+
+def larger(a: int, b: int) -> int:
+    """Give the larger one of two sizes."""
+    if same_size(a, b):
+        return a
+    return ANY if ANY in (a, b) else max(a, b)
+
+
 def broadcast(a: Sequence[int], b: Sequence[int]) -> list[int] | None:
-    """Give the shape that two shapes broadcast to, or None."""
+    """Give the shape that two shapes broadcast to, or None. A variable broadcasts with itself, with 1 and with '?'."""
     rank = max(len(a), len(b))
     result = []
     for m, n in zip([1] * (rank - len(a)) + list(a), [1] * (rank - len(b)) + list(b), strict=True):
-        if m == 1 or n == 1:
-            result.append(n if m == 1 else m)
-        elif agree(m, n):
-            result.append(max(m, n))
+        if m == 1 or (is_any(m) and n != 1):
+            result.append(n)
+        elif n == 1 or is_any(n) or same_size(m, n):
+            result.append(m)
         else:
             return None
     return result
@@ -74,6 +90,7 @@ class CallSite:
     types: Sequence[Type]
     attributes: Mapping[str, Any]
     constants: Sequence[Constant | None]
+    sizes: SizeSolver = field(default_factory=SizeSolver)
 
     def attr(self, name: str) -> Any:
         """Give an attribute as a plain Python value; a dtype by its name, "" for 'that of the operand'."""
@@ -93,7 +110,7 @@ class CallSite:
 
     def shape(self, index: int = 0) -> list[int]:
         """Give the sizes of a tensor operand."""
-        return list(self.tensor(index).shape)
+        return self.tensor(index).sizes
 
     def rank(self, index: int = 0) -> int:
         """Give the rank of a tensor operand."""
@@ -145,9 +162,17 @@ class CallSite:
         return self.shape(index)
 
     def demand_shape(self, index: int, sizes: Sequence[int], why: str = "") -> None:
-        """Demand the sizes of an operand."""
+        """Demand the sizes of an operand; a variable may be any size."""
         shape = self.shape(index)
         fits = len(shape) == len(sizes) and all(map(agree, shape, sizes))
+        want = TensorType(sizes, self.dtype(index))
+        self.demand(fits, f"expected {want!r} as operand {index}{why}, got {self.types[index]!r}")
+
+    def assign_shape(self, index: int, sizes: Sequence[int], why: str = "") -> None:
+        """Say which sizes an operand has; a variable is one number from here on, and no other variable."""
+        shape = self.shape(index)
+        unified = [self.sizes.unify(a, b) for a, b in zip(shape, sizes, strict=False)]
+        fits = len(shape) == len(sizes) and None not in unified
         want = TensorType(sizes, self.dtype(index))
         self.demand(fits, f"expected {want!r} as operand {index}{why}, got {self.types[index]!r}")
 

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from torch_tvm.relay.ty import TensorType, TupleType, Type
 
-from .registry import ANY, CallSite, agree, broadcast, relation, times
+from .registry import ANY, CallSite, agree, broadcast, is_any, plus, relation, times
 
 
 def _over(total: int, part: int) -> int:
+    if part == 1:
+        return total
     return ANY if ANY in (total, part) else total // part
 
 
@@ -25,13 +27,19 @@ def _split_dim(call: CallSite, size: int, first: int, second: int) -> list[int]:
 
 def _read_codes(
     call: CallSite, dims: list[int], newshape: Sequence[int], copies_zero: bool
-) -> list[int | None]:
-    """Read newshape from left to right with a cursor over the dims; None stands for the size to infer."""
+) -> tuple[list[int | None], list[int], list[int]]:
+    """Read newshape from left to right with a cursor over the dims.
+
+    Returns the new sizes, None for the one to infer; those of them that come from no dim; and the dims that become none.
+    """
     result: list[int | None] = []
+    made, left = [], dict(enumerate(dims))
     entries, cursor = list(newshape), 0
 
     def take(count: int) -> list[int]:
         nonlocal cursor
+        for dim in range(cursor, cursor + count):
+            left.pop(dim, None)
         cursor += count
         call.demand(cursor <= len(dims), f"expected newshape to name {len(dims)} dims, got {list(newshape)}")
         return dims[cursor - count : cursor]
@@ -50,20 +58,24 @@ def _read_codes(
         else:
             call.demand(entry >= -1, f"expected a code from -4 to 0 in newshape, got {entry}")
             result.append(None if entry == -1 else entry)
+            made += [entry] if entry != -1 else []
             cursor += 1
-    return result
+    return result, made, list(left.values())
 
 
 def _reshaped(call: CallSite, dims: list[int], newshape: Sequence[int], copies_zero: bool) -> list[int]:
-    sizes = _read_codes(call, dims, newshape, copies_zero)
-    known, total = times([size for size in sizes if size is not None]), times(dims)
-    open_sizes = sizes.count(None)
+    sizes, made, left = _read_codes(call, dims, newshape, copies_zero)
+    open_sizes = sum(size is None for size in sizes)
     call.demand(open_sizes <= 1, f"expected at most one -1 in newshape, got {list(newshape)}")
+    total = times(dims)
     if open_sizes:
-        fits = ANY in (total, known) or (known != 0 and total % known == 0)
+        # What is copied is the same on both sides, known or not.
+        known, rest = times(made), times(left)
+        fits = ANY in (rest, known) or (known != 0 and rest % known == 0)
         call.demand(fits, f"expected a shape for {total} elements, got newshape={list(newshape)}")
-        inferred = _over(total, known)
+        inferred = _over(rest, known)
         return [inferred if size is None else size for size in sizes]
+    known = times([size for size in sizes if size is not None])
     message = f"expected a shape for {total} elements, got newshape={list(newshape)}"
     call.demand(agree(total, known), message)
     return [size for size in sizes if size is not None]
@@ -139,16 +151,16 @@ def _joined(call: CallSite) -> list[TensorType]:
 def concatenate(call: CallSite) -> Type:
     """Join tensors along an axis."""
     fields = _joined(call)
-    shape = list(fields[0].shape)
+    shape = fields[0].sizes
     axis = call.axis(len(shape))
     for field in fields[1:]:
-        for dim, size in enumerate(field.shape):
+        for dim, size in enumerate(field.sizes):
             if dim == axis:
                 shape[dim] = ANY if ANY in (shape[dim], size) else shape[dim] + size
                 continue
             message = f"expected one size on axis {dim}, got {shape[dim]} and {size}"
             call.demand(agree(shape[dim], size), message)
-            shape[dim] = max(shape[dim], size)
+            shape[dim] = size if is_any(shape[dim]) else shape[dim]
     return TensorType(shape, str(fields[0].dtype))
 
 
@@ -158,7 +170,7 @@ def _stack(call: CallSite) -> Type:
     for field in fields[1:]:
         same = all(map(agree, fields[0].shape, field.shape))
         call.demand(same, f"expected tensors of one shape, got {fields[0]!r} and {field!r}")
-    shape = list(fields[0].shape)
+    shape = fields[0].sizes
     axis = call.axis(len(shape) + 1)
     return TensorType([*shape[:axis], len(fields), *shape[axis:]], str(fields[0].dtype))
 
@@ -207,7 +219,9 @@ def _strided_slice(call: CallSite) -> Type:
     strides = [*strides, *[1] * (len(axes) - len(strides))]
     for axis, first, last, stride in zip(axes, begin, end, strides, strict=True):
         if mode == "size":
-            whole = shape[axis] - first if shape[axis] != ANY else ANY
+            fits = shape[axis] == ANY or first <= shape[axis]
+            call.demand(fits, f"expected begin to be at most {shape[axis]}, got {first}")
+            whole = plus(shape[axis], -first)
             shape[axis] = whole if last < 0 else last
         else:
             shape[axis] = _sliced(call, shape[axis], first, last, stride)
@@ -274,7 +288,7 @@ def _meshgrid(call: CallSite) -> Type:
     fields = _same_dtype(call)
     call.demand(all(len(field.shape) <= 1 for field in fields), "expected tensors of rank 0 or 1")
     call.one_of("indexing", call.attr("indexing"), "ij", "xy")
-    shape = [times(list(field.shape)) for field in fields]
+    shape = [times(field.sizes) for field in fields]
     if call.attr("indexing") == "xy":
         shape[:2] = shape[1::-1]
     return TupleType([TensorType(shape, str(field.dtype)) for field in fields])
@@ -298,11 +312,12 @@ def _einsum(call: CallSite) -> Type:
     sizes: dict[str, int] = {}
     for subscript, field in zip(subscripts, fields, strict=True):
         call.demand(len(subscript) == len(field.shape), f"expected {len(subscript)} dims, got {field!r}")
-        for letter, size in zip(subscript, field.shape, strict=True):
+        for letter, size in zip(subscript, field.sizes, strict=True):
             before = sizes.get(letter, size)
             message = f"expected one size of {letter!r}, got {before} and {size}"
             call.demand(agree(before, size) or 1 in (before, size), message)
-            sizes[letter] = max(before, size)
+            joint = broadcast([before], [size])
+            sizes[letter] = before if joint is None else joint[0]
     if not arrow:
         result = "".join(sorted(letter for letter in sizes if terms.count(letter) == 1))
     call.demand(set(result) <= set(sizes), f"expected a result of the letters of {terms!r}, got {result!r}")
