@@ -259,6 +259,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON (default: in benchmarks/results)")
     options = parser.parse_args()
     pin(options.threads, "benchmarks.shapes")
+    # Started by `once`, it has the one CPU that OpenMP has bound the thread there to.
+    os.sched_setaffinity(0, map(int, os.environ["GOMP_CPU_AFFINITY"].split()))
     import torch
 
     import torch_tvm
