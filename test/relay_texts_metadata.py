@@ -35,6 +35,17 @@ def section(key: str, content: str | dict[str, str]) -> str:
     )
 
 
+def with_device(program: str, target: int | str = "0") -> str:
+    """Append the metadata of a device; 0 is no target."""
+    device = {"device_type_int": "1", "virtual_device_id": "0", "memory_scope": 1, "target": target}
+    nodes: list[Node] = [
+        {"type_key": "VirtualDevice", "attrs": device},
+        {"type_key": "runtime.String", "repr_str": "global"},
+        {"type_key": "Target"},
+    ]
+    return program + objects_section([nodes])
+
+
 def with_sizes(program: str, *variables: str) -> str:
     """Append the metadata of variables: "tir.Var n int32" is class, name and type."""
     objects: list[list[Node]] = []

@@ -5,7 +5,7 @@ Keys are "section: rule". Bodies stand in a function of ``%x``, a tensor of shap
 
 from __future__ import annotations
 
-from relay_texts_metadata import section, with_sizes
+from relay_texts_metadata import section, with_device, with_sizes
 from relay_texts_syntax import HEAD, LIST
 
 BODIES = {
@@ -23,6 +23,10 @@ BODIES = {
 }
 
 TEXTS = {
+    "9: a device of a function and of an operator": with_device(
+        "fn (%x: Tensor[(2), int8], virtual_device=meta[VirtualDevice][0]) "
+        "{ on_device(%x, virtual_device=meta[VirtualDevice][0], constrain_result=True) }"
+    ),
     "6: all dtypes": "fn ("
     + ", ".join(
         f"%{dtype}: Tensor[(4), {dtype}]"
@@ -362,7 +366,11 @@ UNSUPPORTED = {
         "line 1, column 17: objects of class tir.Add are not supported",
     ),
     "9: a class that only TVM's compiler knows": (
-        "fn (%p: int32, virtual_device=meta[VirtualDevice][0]) { %p }" + section("VirtualDevice", {}),
+        "fn (%p: int32, target=meta[Target][0]) { %p }" + section("Target", {}),
+        "line 1, column 23: objects of class Target are not supported",
+    ),
+    "9: a device with a target": (
+        with_device("fn (%p: int32, virtual_device=meta[VirtualDevice][0]) { %p }", target=2),
         "line 1, column 31: objects of class VirtualDevice are not supported",
     ),
 }

@@ -23,6 +23,7 @@ std::string ValueText(const ffi::Any& value, MetadataWriter& metadata, const Exp
   if (auto text = value.as<ffi::String>()) return QuotedText(std::string(*text));
   if (auto box = value.as<BoxInt>()) return metadata.Reference(*box);
   if (auto var = value.as<SizeVar>()) return metadata.Reference(*var);
+  if (auto device = value.as<VirtualDevice>()) return metadata.Reference(*device);
   if (auto constant = value.as<Constant>()) return metadata.Reference(*constant);
   // TVM prints a reference to a copy, in which a variable is another one; its parser takes these.
   if (auto expr = value.as<Expr>()) return expr_text(*expr);

@@ -10,6 +10,7 @@
 
 #include "relay/expr.h"
 #include "relay/op_table.h"
+#include "relay/virtual_device.h"
 
 namespace torch_tvm::relay {
 
@@ -20,6 +21,7 @@ class MetadataWriter {
   std::string Reference(const Constant& constant);
   std::string Reference(const BoxInt& box);
   std::string Reference(const SizeVar& var);
+  std::string Reference(const VirtualDevice& device);
   // A reference to the attributes of this call.
   std::string Reference(const CallObj* call, const AttrsClass& attrs);
 
@@ -46,7 +48,7 @@ struct Metadata {
 };
 
 // Reads a section; throws ffi::Error (ValueError) that says what is wrong. Attributes come as a Map
-// from name to value, other objects as Constant, BoxInt, SizeVar or Type.
+// from name to value, other objects as Constant, BoxInt, SizeVar, VirtualDevice or Type.
 Metadata ReadMetadata(const std::string& json);
 
 }  // namespace torch_tvm::relay

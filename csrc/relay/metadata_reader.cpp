@@ -233,6 +233,7 @@ class Reader {
     if (key == "relay.Constant") return ConstantAt(index, node);
     if (key == "runtime.BoxInt") return BoxInt(ParseNumber<int64_t>(Repr(node), "an integer"));
     if (key == "tir.Var" || key == "tir.SizeVar") return SizeVarAt(index, node);
+    if (key == "VirtualDevice") return VirtualDeviceAt(index, node);
     if (key == "runtime.String") return ffi::String(Repr(node));
     if (key == "IntImm") {
       auto value = ParseNumber<int64_t>(Attr(node, "value"), "an integer");
@@ -269,6 +270,20 @@ class Reader {
     if (name.type_key != "runtime.String") Fail("metadata: expected the name of a variable");
     SizeVar var(Repr(name), DtypeOf(node), node.type_key == "tir.SizeVar");
     return size_vars_.emplace(index, var).first->second;
+  }
+
+  // None for one with a target.
+  ffi::Any VirtualDeviceAt(size_t index, const Node& node) {
+    auto known = devices_.find(index);
+    if (known != devices_.end()) return known->second;
+    if (NodeAt(AttrIndex(node, "target")).type_key != "") return nullptr;
+    Node scope = NodeAt(AttrIndex(node, "memory_scope"));
+    if (scope.type_key != "runtime.String") Fail("metadata: expected the name of a memory scope");
+    auto number = [&node](const char* key) {
+      return ParseNumber<int64_t>(Attr(node, key), "an integer");
+    };
+    VirtualDevice device(number("device_type_int"), number("virtual_device_id"), Repr(scope));
+    return devices_.emplace(index, device).first->second;
   }
 
   static DLDataType DtypeOf(const Node& node) {
@@ -339,6 +354,7 @@ class Reader {
   std::map<size_t, Type> types_;
   std::map<size_t, BoxInt> boxes_;
   std::map<size_t, SizeVar> size_vars_;
+  std::map<size_t, VirtualDevice> devices_;
 };
 
 }  // namespace

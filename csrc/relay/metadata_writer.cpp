@@ -174,6 +174,16 @@ class Graph {
     return index;
   }
 
+  // All that leave everything open are the one object that constants have.
+  size_t AddDevice(const VirtualDeviceObj* device = nullptr) {
+    if (device == nullptr || device->leaves_all_open()) {
+      return Once(&device_, [this] { return AddDeviceNode(-1, -1, ""); });
+    }
+    return Once(device, [this, device] {
+      return AddDeviceNode(device->device_type, device->virtual_device_id, device->memory_scope);
+    });
+  }
+
   size_t AddBox(int64_t value) { return Add({"runtime.BoxInt", std::to_string(value)}); }
 
   std::string Text() const {
@@ -206,17 +216,14 @@ class Graph {
     return place->second;
   }
 
-  // All constants share the one object that says "on any device".
-  size_t AddDevice() {
-    return Once(&device_, [this] {
-      size_t index = Add({"VirtualDevice"});
-      size_t scope = Add({"runtime.String"});
-      at(index).attrs = {{"device_type_int", "-1"},
-                         {"virtual_device_id", "-1"},
-                         {"target", "0"},
-                         {"memory_scope", std::to_string(scope)}};
-      return index;
-    });
+  size_t AddDeviceNode(int64_t type, int64_t id, const std::string& memory_scope) {
+    size_t index = Add({"VirtualDevice"});
+    size_t scope = Add({"runtime.String", memory_scope});
+    at(index).attrs = {{"device_type_int", std::to_string(type)},
+                       {"virtual_device_id", std::to_string(id)},
+                       {"target", "0"},
+                       {"memory_scope", std::to_string(scope)}};
+    return index;
   }
 
   size_t AddSpan(const Span& span) {
@@ -367,6 +374,10 @@ std::string MetadataWriter::Reference(const SizeVar& var) {
   return ReferenceTo(var->non_negative ? "tir.SizeVar" : "tir.Var", var.get(), nullptr);
 }
 
+std::string MetadataWriter::Reference(const VirtualDevice& device) {
+  return ReferenceTo("VirtualDevice", device.get(), nullptr);
+}
+
 std::string MetadataWriter::Reference(const CallObj* call, const AttrsClass& attrs) {
   return ReferenceTo(attrs.key, call, &attrs);
 }
@@ -386,6 +397,8 @@ std::string MetadataWriter::Write() const {
         index = graph.AddConstant(static_cast<const ConstantObj*>(object));
       } else if (type_key == "tir.Var" || type_key == "tir.SizeVar") {
         index = graph.AddSizeVar(static_cast<const SizeVarObj*>(object));
+      } else if (type_key == "VirtualDevice") {
+        index = graph.AddDevice(static_cast<const VirtualDeviceObj*>(object));
       } else {
         index = graph.AddBox(static_cast<const BoxIntObj*>(object)->value);
       }

@@ -312,6 +312,37 @@ class BoxInt(Node):
         return f"BoxInt({self.value})"
 
 
+@c_class("torch_tvm.relay.VirtualDevice", repr=False)
+class VirtualDevice(Node):
+    """Where TVM's compiler wants a value, an attribute of ``on_device`` and of functions: ``meta[VirtualDevice][0]`` in text.
+
+    Parameters
+    ----------
+    device_type
+        As in DLPack, 1 for CPUs; -1 leaves it open.
+    virtual_device_id
+        Number of the device; -1 leaves it open.
+    memory_scope
+        Name of the memory; "" leaves it open.
+
+    Examples
+    --------
+    >>> from torch_tvm import relay
+    >>> relay.VirtualDevice(device_type=1)
+    VirtualDevice(1, -1, '')
+    """
+
+    device_type: int
+    virtual_device_id: int
+    memory_scope: str
+
+    def __init__(self, device_type: int = -1, virtual_device_id: int = -1, memory_scope: str = "") -> None:
+        self.__ffi_init__(device_type, virtual_device_id, memory_scope)
+
+    def __repr__(self) -> str:
+        return f"VirtualDevice({self.device_type}, {self.virtual_device_id}, {str(self.memory_scope)!r})"
+
+
 def const(value: Any, dtype: str | None = None) -> Constant:
     """Make a constant; Python floats become float32 and ints int32 unless ``dtype`` says otherwise.
 

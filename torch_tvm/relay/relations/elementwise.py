@@ -9,7 +9,7 @@ from .registry import CallSite, broadcast, relation
 _SAME = (
     "abs acos acosh asin asinh atan atanh bitwise_not ceil clip copy cos cosh erf exp fast_erf fast_exp fast_tanh "
     "floor log log10 log2 logical_not negative nn.leaky_relu nn.relu ones_like round rsqrt sigmoid sign sin sinh "
-    "sqrt tan tanh trunc zeros_like annotation.stop_fusion fixed_point_multiply"
+    "sqrt tan tanh trunc zeros_like annotation.stop_fusion fixed_point_multiply on_device device_copy"
 )
 _BROADCAST = (
     "add bitwise_and bitwise_or bitwise_xor divide floor_divide floor_mod left_shift logical_and logical_or "
