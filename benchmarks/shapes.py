@@ -19,8 +19,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,6 +189,17 @@ def call_once(case: Case, name: str) -> float:
     return sum(alone.seconds[PASSES[0]])
 
 
+@contextmanager
+def unbound(cpus: set[int]) -> Iterator[None]:
+    """Let this thread, and so the processes that it starts, use these CPUs: torch has bound it to the first of them."""
+    bound = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, bound)
+
+
 def once(name: str, threads: int, rounds: int) -> dict[str, Any]:
     """Let each runtime call a model in processes of its own; return seconds, and how many times as fast torch_tvm is."""
     seconds: dict[str, list[float]] = {each: [] for each in RUNTIMES}
@@ -259,8 +270,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON (default: in benchmarks/results)")
     options = parser.parse_args()
     pin(options.threads, "benchmarks.shapes")
-    # Started by `once`, it has the one CPU that OpenMP has bound the thread there to.
-    os.sched_setaffinity(0, map(int, os.environ["GOMP_CPU_AFFINITY"].split()))
+    options.cpus = os.sched_getaffinity(0)
     import torch
 
     import torch_tvm
@@ -282,7 +292,9 @@ def main() -> int:
     }
     agreed = True
     for name in options.models or known:
-        found = {"once": once(name, options.threads, options.rounds), **measure(known[name])}
+        with unbound(options.cpus):
+            alone = once(name, options.threads, options.rounds)
+        found = {"once": alone, **measure(known[name])}
         print(text(name, found), flush=True)
         agreed = agreed and found["difference"] <= TOLERANCE
         everything = results.load(output, header)

@@ -202,6 +202,15 @@ class Reader {
   static size_t AttrIndex(const Node& node, const char* key) {
     return ParseNumber<size_t>(Attr(node, key), "the index of a node");
   }
+  static int64_t AttrInteger(const Node& node, const char* key) {
+    return ParseNumber<int64_t>(Attr(node, key), "an integer");
+  }
+  // What a member that refers to a string says.
+  std::string AttrString(const Node& node, const char* key, const char* what) const {
+    Node text = NodeAt(AttrIndex(node, key));
+    if (text.type_key != "runtime.String") Fail(Concat("metadata: expected the name of ", what));
+    return Repr(text);
+  }
   static std::string Repr(const Node& node) {
     if (!Has(node.json, "repr_b64")) {
       return Has(node.json, "repr_str") ? AsString(Member(node.json, "repr_str")) : "";
@@ -236,7 +245,7 @@ class Reader {
     if (key == "VirtualDevice") return VirtualDeviceAt(index, node);
     if (key == "runtime.String") return ffi::String(Repr(node));
     if (key == "IntImm") {
-      auto value = ParseNumber<int64_t>(Attr(node, "value"), "an integer");
+      int64_t value = AttrInteger(node, "value");
       return Attr(node, "dtype") == "bool" ? ffi::Any(value != 0) : ffi::Any(value);
     }
     if (key == "FloatImm") return ParseNumber<double>(Attr(node, "value"), "a float");
@@ -266,9 +275,8 @@ class Reader {
   SizeVar SizeVarAt(size_t index, const Node& node) {
     auto known = size_vars_.find(index);
     if (known != size_vars_.end()) return known->second;
-    Node name = NodeAt(AttrIndex(node, "name"));
-    if (name.type_key != "runtime.String") Fail("metadata: expected the name of a variable");
-    SizeVar var(Repr(name), DtypeOf(node), node.type_key == "tir.SizeVar");
+    SizeVar var(AttrString(node, "name", "a variable"), DtypeOf(node),
+                node.type_key == "tir.SizeVar");
     return size_vars_.emplace(index, var).first->second;
   }
 
@@ -277,12 +285,9 @@ class Reader {
     auto known = devices_.find(index);
     if (known != devices_.end()) return known->second;
     if (NodeAt(AttrIndex(node, "target")).type_key != "") return nullptr;
-    Node scope = NodeAt(AttrIndex(node, "memory_scope"));
-    if (scope.type_key != "runtime.String") Fail("metadata: expected the name of a memory scope");
-    auto number = [&node](const char* key) {
-      return ParseNumber<int64_t>(Attr(node, key), "an integer");
-    };
-    VirtualDevice device(number("device_type_int"), number("virtual_device_id"), Repr(scope));
+    VirtualDevice device(AttrInteger(node, "device_type_int"),
+                         AttrInteger(node, "virtual_device_id"),
+                         AttrString(node, "memory_scope", "a memory scope"));
     return devices_.emplace(index, device).first->second;
   }
 
@@ -314,11 +319,9 @@ class Reader {
   ffi::Optional<Span> SpanAt(size_t index) const {
     Node node = NodeAt(index);
     if (node.type_key != "Span") return std::nullopt;
-    auto number = [&node](const char* key) {
-      return ParseNumber<int64_t>(Attr(node, key), "an integer");
-    };
     std::string source = Repr(NodeAt(AttrIndex(node, "source_name")));
-    return Span(source, number("line"), number("column"), number("end_line"), number("end_column"));
+    return Span(source, AttrInteger(node, "line"), AttrInteger(node, "column"),
+                AttrInteger(node, "end_line"), AttrInteger(node, "end_column"));
   }
 
   ffi::Any AttrsAt(const Node& node, const AttrsClass& attrs, int depth) {
